@@ -1,0 +1,1 @@
+"""Everything that makes pixels: one protocol, `render(recipe) -> Sample`, and its implementations."""

@@ -1,0 +1,39 @@
+"""The seam: `render(recipe) -> Sample`. Everything else in the project is on one side of it or the other."""
+
+from pathlib import Path
+from typing import Protocol
+
+from synth.recipe import SceneRecipe
+from synth.sample import Sample
+
+
+class Renderer(Protocol):
+    """Turns recipes into samples. No dice, no clock: the same recipe gives the same sample."""
+
+    def render(self, recipe: SceneRecipe) -> Sample:
+        """All pixels of one recipe. Raises synth.sample.BadSample when no useful picture comes out."""
+
+    def environment(self) -> dict[str, str]:
+        """What the bytes depend on besides the recipe: versions, device, CPU kernel."""
+
+    def close(self) -> None:
+        """Gives back what the renderer holds (scenes, temporary files)."""
+
+
+def make_renderer(
+    engine: str, scan_store: Path, background_store: Path, device: str = "cpu", threads: int = 0
+) -> Renderer:
+    """The renderer of a name. Heavy imports happen here, in the process that renders.
+
+    scan_store: folder of prepared scans, by key. background_store: folder of prepared panoramas, by sha256.
+    device: cpu, cuda, optix, hip, metal or oneapi. threads: 0 takes every core.
+    """
+    if engine == "analytic":
+        from renderers.analytic import AnalyticRenderer
+
+        return AnalyticRenderer(scan_store)
+    if engine in ("cycles", "eevee"):
+        from renderers.blender import BlenderRenderer
+
+        return BlenderRenderer(scan_store, background_store, engine=engine, device=device, threads=threads)
+    raise ValueError(f"unknown engine {engine!r}: cycles, eevee or analytic")

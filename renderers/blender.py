@@ -1,0 +1,244 @@
+"""BlenderRenderer: colour by Cycles (or EEVEE), labels by ray casting on the same triangles.
+
+Colour is path traced only inside the box of the subject, on transparent film; the background is looked up in the
+panorama itself (`renderers.panorama`) and composited. Cycles' own depth, sampled at the pixel centre, is held against
+the labels of every frame. Data goes in through `renderers.blender_scene`; passes come out through an uncompressed
+EXR in memory, for headless Blender gives pixels to files only.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import bpy
+import numpy as np
+import OpenEXR
+
+from renderers import blender_scene
+from renderers.film import composite, develop, to_8bit
+from renderers.panorama import render_panorama
+from renderers.raycast import Labels, ScanCaster, cast_labels
+from synth.backgrounds import load_panorama
+from synth.camera import Camera, project
+from synth.recipe import SceneRecipe
+from synth.sample import BadSample, Sample
+from synth.scans import PreparedScan, load_prepared
+from synth.scratch import scratch_folder
+
+#: Pixels around the subject's box: Cycles' filter reaches 0.75 px, the denoiser likes a rim.
+_MARGIN_PX = 8
+#: Radiance above which an indirect path is clamped, in units of the displayed white: fireflies, not light.
+_CLAMP_INDIRECT = 10.0
+#: Share of the subject's pixels whose depth may differ from Cycles' by more than the tolerance: silhouettes where
+#: single precision decides otherwise.
+_MAX_DEPTH_MISMATCH = 0.01
+_DEPTH_TOLERANCE = 1e-3
+#: Share of the subject's pixels that may show the inside of its mesh: a hollow head from behind is no person.
+_MAX_BACK_FACES = 0.2
+#: Blender's depth where nothing is.
+_NO_DEPTH = 1e9
+
+
+class BlenderRenderer:
+    """One Blender. Keeps the scans of the last recipe loaded, so that further views of them cost no set-up."""
+
+    def __init__(
+        self, scan_store: Path, background_store: Path, engine: str = "cycles", device: str = "cpu", threads: int = 0
+    ):
+        self._scan_store, self._background_store = scan_store, background_store
+        self._engine, self._device = engine, device
+        self._folder = scratch_folder(in_memory=True)
+        self._scene = blender_scene.clear_scene()
+        self._camera = blender_scene.build_camera()
+        self._world = blender_scene.build_world()
+        self._loaded: list[tuple[str, str, PreparedScan, ScanCaster, bpy.types.Object]] = []
+        self._panorama: tuple[str, np.ndarray] | None = None
+        self._retired: list[bpy.types.Image | None] = []
+        self._set_up(threads)
+
+    def render(self, recipe: SceneRecipe) -> Sample:
+        """Colour and labels of a recipe.
+
+        Raises BadSample when no subject is in view, a scan is seen from its inside, or Cycles' depth disagrees.
+        """
+        camera = recipe.camera
+        self._load_scans(recipe)
+        poses = [np.array(subject.world_from_scan) for subject in recipe.subjects]
+        labels = cast_labels(camera, [(loaded[3], pose) for loaded, pose in zip(self._loaded, poses, strict=True)])
+        if not labels.instance.any():
+            raise BadSample("no_subject", "no pixel centre meets a subject")
+        inside_out = labels.back.sum() / (labels.instance > 0).sum()
+        if inside_out > _MAX_BACK_FACES:
+            raise BadSample("back_faces", f"{inside_out:.0%} of what is seen is the inside of an open scan")
+        panorama = self._load_panorama(recipe)
+        for loaded, pose in zip(self._loaded, poses, strict=True):
+            blender_scene.place(loaded[4], pose)
+        blender_scene.aim_camera(self._camera, camera)
+        window = _subject_window(camera, [(loaded[2], pose) for loaded, pose in zip(self._loaded, poses, strict=True)])
+        colour, depth = self._render_passes(recipe, window)
+        if self._engine == "cycles":
+            _check_depth(labels, colour[..., 3], depth, window)
+        background = render_panorama(panorama, camera, recipe.background.yaw_deg)
+        rows, columns = window
+        premultiplied = np.zeros((*camera.shape, 4), np.float32)
+        premultiplied[rows, columns] = colour
+        alpha = np.clip(premultiplied[..., 3], 0, 1)
+        linear = composite(premultiplied[..., :3], alpha, background)
+        return Sample(
+            recipe=recipe,
+            rgb=develop(linear, recipe.film),
+            alpha=to_8bit(alpha),
+            instance=labels.instance,
+            depth_m=labels.depth_m,
+            normal=labels.normal,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Blender's build, the device, and the versions that labels and arrays depend on."""
+        from importlib.metadata import version
+
+        return {
+            "renderer": f"blender-{self._engine}",
+            "bpy": f"{bpy.app.version_string} {bpy.app.build_hash.decode()}",
+            "device": self._device,
+            "embreex": version("embreex"),
+            "numpy": np.__version__,
+        }
+
+    def save_blend(self, path: Path) -> None:
+        """The scene of the last recipe as a file that opens in Blender, with all pictures packed inside."""
+        self._scene.render.use_border = self._scene.render.use_crop_to_border = False
+        self._scene.render.film_transparent = False
+        for image in bpy.data.images:
+            if image.packed_file is None and image.size[0]:
+                image.pack()
+        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
+        self._scene.render.film_transparent = True
+
+    def close(self) -> None:
+        """Removes the folder in memory; the process should end soon after, Blender keeps what it allocated."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _set_up(self, threads: int) -> None:
+        scene = self._scene
+        render = scene.render
+        render.engine = "CYCLES" if self._engine == "cycles" else "BLENDER_EEVEE_NEXT"
+        render.film_transparent = True
+        render.use_persistent_data = True
+        render.threads_mode = "FIXED" if threads else "AUTO"
+        if threads:
+            render.threads = threads
+        render.use_compositing = render.use_sequencer = False
+        render.image_settings.file_format = "OPEN_EXR_MULTILAYER"
+        render.image_settings.color_depth = "32"
+        render.image_settings.exr_codec = "NONE"
+        render.filepath = str(self._folder / "frame.exr")
+        scene.view_layers[0].use_pass_z = True
+        cycles = scene.cycles
+        cycles.use_adaptive_sampling = False
+        cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 3, 2
+        cycles.transparent_max_bounces = 32
+        cycles.caustics_reflective = cycles.caustics_refractive = False
+        cycles.denoiser = "OPENIMAGEDENOISE"
+        cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
+        cycles.denoising_quality = "BALANCED"
+        if self._device != "cpu" and not blender_scene.enable_device(self._device):
+            raise RuntimeError(f"no {self._device} device that Cycles can use; try --device cpu")
+
+    def _load_scans(self, recipe: SceneRecipe) -> None:
+        wanted = [(subject.scan_key, recipe.film.material) for subject in recipe.subjects]
+        if wanted == [loaded[:2] for loaded in self._loaded]:
+            return
+        for loaded in self._loaded:
+            blender_scene.remove_scan(loaded[4])
+        self._loaded = []
+        for key, policy in wanted:
+            scan = load_prepared(self._scan_store, key)
+            self._loaded.append((key, policy, scan, ScanCaster(scan), blender_scene.build_scan(scan, policy)))
+
+    def _load_panorama(self, recipe: SceneRecipe) -> np.ndarray:
+        wanted = recipe.background.sha256
+        if self._panorama is None or self._panorama[0] != wanted:
+            panorama = load_panorama(self._background_store, wanted)
+            self._retired.append(blender_scene.light_world(self._world, panorama))
+            self._panorama = (wanted, panorama)
+        blender_scene.turn_world(self._world, recipe.background.yaw_deg)
+        return self._panorama[1]
+
+    def _render_passes(self, recipe: SceneRecipe, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+        """Premultiplied linear RGBA (h, w, 4) and planar depth (h, w) of the window."""
+        scene, camera, film = self._scene, recipe.camera, recipe.film
+        _set_border(scene.render, camera, window)
+        scene.cycles.samples = scene.eevee.taa_render_samples = film.spp
+        scene.cycles.seed = film.cycles_seed
+        scene.cycles.use_denoising = film.denoise
+        scene.cycles.sample_clamp_indirect = _CLAMP_INDIRECT * 2.0**-film.exposure_ev
+        with _stdout_to(self._folder / "blender.log"):
+            bpy.ops.render.render(write_still=True)
+        bpy.data.batch_remove([image for image in self._retired if image is not None])
+        self._retired = []
+        channels = OpenEXR.File(scene.render.filepath, separate_channels=True).channels()
+        layer = scene.view_layers[0].name
+        colour = np.stack([channels[f"{layer}.Combined.{c}"].pixels for c in "RGBA"], axis=-1)
+        expected = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+        if colour.shape[:2] != expected:
+            raise RuntimeError(f"Blender rendered {colour.shape[:2]} pixels, asked for {expected}")
+        return colour, channels[f"{layer}.Depth.Z"].pixels
+
+
+@contextlib.contextmanager
+def _stdout_to(log: Path) -> Iterator[None]:
+    """Blender reports every frame on C's standard output, past sys.stdout: kept, but out of the user's way."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(log, "wb") as file:  # the last frame's report is enough
+        os.dup2(file.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def _set_border(render: bpy.types.RenderSettings, camera: Camera, window: tuple[slice, slice]) -> None:
+    """Renders only the window. Half a pixel inside, for Blender rounds the border's shares down to pixels."""
+    rows, columns = window
+    render.use_border = render.use_crop_to_border = True
+    render.border_min_x = (columns.start + 0.5) / camera.width
+    render.border_max_x = (columns.stop + 0.5) / camera.width
+    render.border_min_y = (camera.height - rows.stop + 0.5) / camera.height
+    render.border_max_y = (camera.height - rows.start + 0.5) / camera.height
+
+
+def _subject_window(camera: Camera, placed: list[tuple[PreparedScan, np.ndarray]]) -> tuple[slice, slice]:
+    """Rows and columns that hold all of the subjects, with a margin; the frame where one is beside the camera."""
+    low, high = np.array([np.inf, np.inf]), np.array([-np.inf, -np.inf])
+    for scan, world_from_scan in placed:
+        points = np.asarray(scan.positions, np.float64) @ world_from_scan[:3, :3].T + world_from_scan[:3, 3]
+        uv, z = project(camera, points)
+        if (z <= 1e-3).any():
+            return slice(0, camera.height), slice(0, camera.width)
+        low, high = np.minimum(low, uv.min(axis=0)), np.maximum(high, uv.max(axis=0))
+    size = np.array([camera.width, camera.height])
+    x0, y0 = np.clip(np.floor(low) - _MARGIN_PX, 0, size - 1).astype(int)
+    x1, y1 = np.clip(np.ceil(high) + _MARGIN_PX, 1, size).astype(int)
+    return slice(int(y0), max(int(y1), int(y0) + 1)), slice(int(x0), max(int(x1), int(x0) + 1))
+
+
+def _check_depth(labels: Labels, alpha: np.ndarray, depth: np.ndarray, window: tuple[slice, slice]) -> None:
+    """Holds Cycles' depth, (h, w) of the window, against the labels; alpha between 0.02 and 0.98 is left out.
+
+    A wrong pose, lens or mesh on either side shows here. Raises BadSample("depth_mismatch").
+    """
+    ours = labels.depth_m[window].astype(np.float64)
+    seen, cycles_seen = np.isfinite(ours), depth < _NO_DEPTH
+    certain = (alpha < 0.02) | (alpha > 0.98)
+    with np.errstate(invalid="ignore"):
+        far = np.abs(ours - depth) > _DEPTH_TOLERANCE * ours
+    wrong = certain & ((seen != cycles_seen) | (seen & cycles_seen & far))
+    share = wrong.sum() / max(1, (certain & seen).sum())
+    if share > _MAX_DEPTH_MISMATCH:
+        raise BadSample("depth_mismatch", f"labels and Cycles' depth differ on {share:.1%} of the subject")

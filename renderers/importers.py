@@ -1,0 +1,143 @@
+"""probe(): a scan file as raw arrays, read by Blender in a child process that can do no harm.
+
+Here, in the parent: the file is looked at (its claims against its size), everything it refers to is resolved or
+refused, and a copy that refers to nothing is laid out in a temporary folder. Only that copy meets Blender, in
+`renderers.importers_blender`, under the limits of `synth.sandbox`. What comes back is plain arrays.
+"""
+
+import json
+import mmap
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from synth.sandbox import ChildFailed, last_line, run_child
+from synth.scans_formats import obj_references, ply_references, read_mtl, sniff
+from synth.scans_gltf import Gltf, read_gltf, stage_gltf
+from synth.scans_raw import BadScan, HostLimit, ImporterBroken, RawMaterial, RawMesh, RawPicture
+
+#: A 1 M-triangle OBJ takes about 10 s on one slow core.
+TIMEOUT_S = 300.0
+MEMORY_MB = 3500
+#: Exit statuses of the child: the file's fault, and Blender's own.
+REFUSED, BROKEN = 3, 4
+
+
+def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB) -> RawMesh:
+    """All surfaces of a mesh file (.obj .ply .glb .gltf .fbx, any case) in the file's own coordinates.
+
+    root: the folder that nothing may be read outside of. Raises BadScan with the reason when the file is not usable,
+    ImporterBroken when Blender does not start here.
+    """
+    sniff(path)
+    with tempfile.TemporaryDirectory(prefix="synth-import-", ignore_cleanup_errors=True) as scratch:
+        stage, out = Path(scratch, "in"), Path(scratch, "out")
+        stage.mkdir()
+        out.mkdir()
+        suffix = path.suffix.lower()
+        gltf = read_gltf(path, root) if suffix in (".glb", ".gltf") else None
+        source = stage_gltf(gltf, stage) if gltf else _stage_plain(path, root, stage / f"scan{suffix}")
+        _run_blender(source, out, scratch, timeout_s, memory_mb)
+        mesh = _load(out)
+    if gltf:
+        return _with_gltf_pictures(mesh, gltf)
+    if suffix == ".obj":
+        return _with_mtl_pictures(mesh, path, root)
+    if suffix == ".ply":
+        return _with_ply_picture(mesh, path, root)
+    return mesh
+
+
+def _stage_plain(path: Path, root: Path, staged: Path) -> Path:
+    if path.suffix.lower() == ".ply":
+        ply_references(path, root)  # refuses a header that lies: Blender would abort on it
+    if path.suffix.lower() != ".obj":
+        staged.symlink_to(path.resolve())
+        return staged
+    shutil.copyfile(path, staged)
+    os.chmod(staged, 0o600)
+    with staged.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as data:
+        at = data.find(b"mtllib")
+        while at >= 0:  # Blender follows the name wherever it leads; we read the library ourselves
+            data[at] = ord("#")
+            at = data.find(b"mtllib", at)
+    return staged
+
+
+def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory_mb: int) -> None:
+    package_parent = str(Path(__file__).resolve().parents[1])
+    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": scratch}
+    command = [sys.executable, "-P", "-m", "renderers.importers_blender", str(source), str(out)]
+    try:
+        run_child(command, timeout_s, memory_mb, env)
+    except ChildFailed as failure:
+        if failure.returncode == REFUSED and failure.ending == "failed":
+            reason = last_line(failure.stderr).replace(str(source), "the file") or "no reason given"
+            raise BadScan(f"Blender cannot read it: {reason}") from failure
+        if failure.ending == "failed":
+            raise ImporterBroken(f"Blender's importer does not run here: {failure}; try `synth doctor`") from failure
+        kind = BadScan if failure.ending == "crashed" else HostLimit
+        raise kind(f"Blender's importer {failure}") from failure
+
+
+def _load(out: Path) -> RawMesh:
+    facts = json.loads((out / "mesh.json").read_text())
+    if not facts["meshes"]:
+        raise BadScan("no mesh in it")
+    arrays = {file.stem: np.load(file, allow_pickle=False) for file in out.glob("*.npy")}
+    if len(arrays["triangles"]) == 0:
+        raise BadScan("no faces: a point cloud, or an empty export")
+    materials = []
+    for index, material in enumerate(facts["materials"]):
+        file = out / f"picture{index}.bin"
+        name = material.pop("picture")
+        picture = None if name is None else RawPicture(name, file.read_bytes() if file.exists() else None)
+        materials.append(RawMaterial(picture=picture, **{**material, "base_color": tuple(material["base_color"])}))
+    return RawMesh(
+        positions=arrays["positions"],
+        triangles=arrays["triangles"],
+        normals=arrays.get("normals"),
+        uvs=arrays.get("uvs"),
+        colors=arrays.get("colors"),
+        material=arrays["material"],
+        materials=tuple(materials),
+        notes=tuple(facts["notes"]),
+    )
+
+
+def _with_gltf_pictures(mesh: RawMesh, gltf: Gltf) -> RawMesh:
+    materials = [replace(m, picture=gltf.picture(m.picture.name) if m.picture else None) for m in mesh.materials]
+    return replace(mesh, materials=tuple(materials))
+
+
+def _with_mtl_pictures(mesh: RawMesh, path: Path, root: Path) -> RawMesh:
+    """Pictures by material name; where no name fits and the library has one picture, that one."""
+    library = {m.name: m for part in obj_references(path, root).parts for m in read_mtl(part)}
+    pictures = list(dict.fromkeys(m.picture for m in library.values() if m.picture))
+    if not any(m.name in library for m in mesh.materials) and len(pictures) == 1:
+        only = next(m for m in library.values() if m.picture)
+        library = {m.name: only for m in mesh.materials}
+    materials = []
+    for material in mesh.materials:
+        entry = library.get(material.name)
+        if entry is not None and entry.picture:
+            material = replace(material, picture=RawPicture(entry.picture), alpha=entry.alpha)
+        materials.append(material)
+    return replace(mesh, materials=tuple(materials))
+
+
+def _with_ply_picture(mesh: RawMesh, path: Path, root: Path) -> RawMesh:
+    """PLY `comment TextureFile`: Blender reads s, t of the vertices but not the comment."""
+    mesh = replace(mesh, v_trusted=False)
+    names = ply_references(path, root).pictures
+    if not names or mesh.uvs is None:
+        return mesh
+    notes = (*mesh.notes, f"only the first of {len(names)} TextureFile comments is used") if names[1:] else mesh.notes
+    materials = tuple(replace(m, picture=RawPicture(names[0])) for m in mesh.materials)
+    return replace(mesh, materials=materials, notes=notes)

@@ -1,0 +1,1 @@
+"""synth: human scans in, a checked and versioned dataset of RGB / depth / normal triplets out."""

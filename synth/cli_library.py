@@ -1,0 +1,128 @@
+"""Arguments and loading that several commands share: scans, backgrounds, config, cache."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from synth.backgrounds import BackgroundLibrary, background_files, load_backgrounds
+from synth.cli_progress import Progress
+from synth.config import RenderConfig, load_config, parse_override
+from synth.scans import ScanLibrary, default_cache, load_library
+
+#: Flags that are short for config keys.
+_SHORT = {"width": "width", "height": "height", "spp": "film.spp", "engine": "film.engine"}
+
+
+def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
+    """--scans, --cache, --colour-missing."""
+    parser.add_argument(
+        "--scans", type=Path, action="append", required=True, metavar="DIR", help="folder of scans; again for more"
+    )
+    add_cache_arguments(parser)
+
+
+def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+    """--cache, --colour-missing."""
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="prepared scans and backgrounds (default: $SYNTH_CACHE, else the user's cache folder)",
+    )
+    parser.add_argument(
+        "--colour-missing",
+        choices=["clay", "refuse"],
+        default="clay",
+        help="what to do with a scan without colour (default: clay, a neutral grey)",
+    )
+
+
+def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    """--backgrounds, --config, --set and the flags that are short for config keys."""
+    parser.add_argument("--seed", type=_natural, default=0, help="seed of the dataset (default: 0)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; `synth config show` lists all keys")
+    parser.add_argument(
+        "--backgrounds",
+        metavar="DIR",
+        help="folder of .hdr/.exr panoramas, or `manifest` for all fetched ones (default: the eight of Blender)",
+    )
+    parser.add_argument("--width", type=int, metavar="PX", help="columns (config key width)")
+    parser.add_argument("--height", type=int, metavar="PX", help="rows (config key height)")
+    parser.add_argument("--spp", type=int, help="paths per pixel (config key film.spp)")
+    parser.add_argument(
+        "--engine", choices=["cycles", "eevee", "analytic"], help="what makes the colour (config key film.engine)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="any config key, e.g. --set camera.fill=[0.8,0.9]; again for more",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda", "optix", "hip", "metal", "oneapi"],
+        help="what Cycles renders on (default: cpu)",
+    )
+
+
+def config_of(args: argparse.Namespace) -> RenderConfig:
+    """The config that --config, --set and the short flags ask for. Raises BadConfig."""
+    overrides = dict(parse_override(text) for text in args.set)
+    overrides |= {key: getattr(args, flag) for flag, key in _SHORT.items() if getattr(args, flag) is not None}
+    return load_config(args.config, overrides)
+
+
+def cache_of(args: argparse.Namespace) -> Path:
+    """The cache folder, absolute."""
+    return (args.cache or default_cache()).absolute()
+
+
+def load_scans(folders: list[Path], args: argparse.Namespace) -> ScanLibrary:
+    """The scan library of some folders, with progress. Raises BadScans."""
+    from renderers.importers import probe
+
+    with Progress("scans", 0, "scan") as progress:
+
+        def say(done: int, total: int, name: str) -> None:
+            progress.total(total)
+            progress.to(done, name)
+
+        return load_library(
+            [folder.absolute() for folder in folders], cache_of(args), probe, args.colour_missing, core_count(), say
+        )
+
+
+def load_backgrounds_of(args: argparse.Namespace) -> BackgroundLibrary:
+    """The background library that --backgrounds asks for. Raises BadBackgrounds."""
+    if args.backgrounds is None:
+        from synth.assets import bpy_hdris
+
+        files = list(bpy_hdris().values())
+    elif args.backgrounds == "manifest":
+        from synth.assets import default_assets
+
+        files = background_files(default_assets() / "hdri")
+    else:
+        files = background_files(Path(args.backgrounds))
+    return load_backgrounds(files, cache_of(args))
+
+
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(text: str) -> None:
+    """A line of report on standard output."""
+    print(text)
+    sys.stdout.flush()
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value

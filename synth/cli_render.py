@@ -1,0 +1,198 @@
+"""`synth render`: scans and backgrounds in, a checked dataset out; or one image with --index."""
+
+import argparse
+from pathlib import Path
+
+from synth import cli_library
+from synth.cli_library import say
+from synth.cli_progress import Progress
+from synth.config import RenderConfig
+from synth.errors import UserError
+from synth.pipeline import Tally, plan_work, render_dataset
+from synth.pipeline_worker import Job, open_renderer
+from synth.randomize import Library, draw_recipe
+from synth.scans import ScanLibrary
+
+SPEC_FORMAT = "synth-spec/1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """All flags of render."""
+    cli_library.add_scan_arguments(parser)
+    cli_library.add_scene_arguments(parser)
+    parser.add_argument("--n", type=int, metavar="N", help="how many images the dataset has in the end")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    parser.add_argument(
+        "--workers", type=int, metavar="K", help="renderers at once (default: one a core); 0 renders in this process"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="RAY",
+        help="a running Ray cluster (auto, host:port, ray://host:port); default: a local one",
+    )
+    parser.add_argument(
+        "--max-refused",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="stop when more of the last 500 images had refusals (default: 0.2)",
+    )
+    parser.add_argument(
+        "--index", type=int, metavar="I", help="make only image I, as loose files in --out, refused or not"
+    )
+    parser.add_argument(
+        "--save-blend", type=Path, metavar="FILE.blend", help="with --index: also the scene, as a file for Blender"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Renders what is missing, commits, reports."""
+    _check_usage(args)
+    config = cli_library.config_of(args)
+    out = args.out.absolute()
+    scans = cli_library.load_scans(args.scans, args)
+    backgrounds = cli_library.load_backgrounds_of(args)
+    _report_library(scans, backgrounds.verdicts)
+    cores = cli_library.core_count()
+    workers = cores if args.workers is None else args.workers
+    job = Job(
+        config=config,
+        library=Library(scans.entries, backgrounds.entries),
+        seed=args.seed,
+        scan_store=scans.store,
+        background_store=backgrounds.store,
+        device=args.device,
+        threads=max(1, cores // max(1, workers)) if args.address is None else 1,
+    )
+    if args.index is not None:
+        return _render_one(job, args.index, out, args.save_blend)
+    return _render_all(job, args, out, workers)
+
+
+def spec_of(job: Job) -> dict:
+    """What a dataset is: config, seed and the library's content; no path, host, N or worker count."""
+    return {
+        "format": SPEC_FORMAT,
+        "config": job.config.model_dump(mode="json"),
+        "seed": job.seed,
+        "scans": [
+            {"scan_id": e.scan_id, "person": e.person, "key": e.key, "licence": e.facts.licence}
+            for e in job.library.scans
+        ],
+        "backgrounds": [{"background_id": e.background_id, "sha256": e.sha256} for e in job.library.backgrounds],
+    }
+
+
+def _check_usage(args: argparse.Namespace) -> None:
+    if args.index is None and args.n is None:
+        raise UserError("--n N says how many images to make (or --index I makes one)")
+    if args.n is not None and args.n < 1:
+        raise UserError(f"--n {args.n}: there must be at least 1 image")
+    if args.index is not None and args.index < 0:
+        raise UserError(f"--index {args.index}: images are counted from 0")
+    if args.workers is not None and args.workers < 0:
+        raise UserError(f"--workers {args.workers}: 0 renders in this process, K starts K workers")
+    if args.save_blend is not None and args.index is None:
+        raise UserError("--save-blend goes with --index I")
+    if not 0 <= args.max_refused <= 1:
+        raise UserError(f"--max-refused {args.max_refused}: expected a share between 0 and 1")
+
+
+def _report_library(scans: ScanLibrary, background_verdicts: tuple) -> None:
+    refused = [v for v in scans.verdicts if v.verdict == "refused"]
+    say(f"scans: {len(scans.entries)} accepted, {len(refused)} refused (`synth scans DIR` says more)")
+    for verdict in refused:
+        say(f"  refused {verdict.path}: {verdict.reason}")
+    for verdict in scans.verdicts:
+        for warning in verdict.warnings if verdict.verdict == "accepted" else ():
+            say(f"  warning {verdict.path}: {warning}")
+    accepted = sum(v.verdict == "accepted" for v in background_verdicts)
+    say(f"backgrounds: {accepted} accepted")
+    for verdict in background_verdicts:
+        if verdict.verdict == "refused":
+            say(f"  refused {verdict.path}: {verdict.reason}")
+
+
+def _render_all(job: Job, args: argparse.Namespace, out: Path, workers: int) -> int:
+    from synth.store_index import commit
+    from synth.store_write import open_run
+
+    store_run = open_run(out, spec_of(job))
+    plan = plan_work(store_run, args.n)
+    say(f"{out}: {args.n} images asked for, {plan.missing} to render with {workers or 'no'} workers")
+    with Progress("render", plan.missing, "image") as progress:
+        tally = render_dataset(
+            job,
+            store_run,
+            plan,
+            workers,
+            args.address,
+            args.max_refused,
+            lambda t: progress.to(t.made, f"refused {sum(t.refused.values())}" if t.refused else ""),
+        )
+    manifest = commit(store_run, lineage={})
+    _report_run(tally, job.config)
+    say(f"dataset: {out} ({manifest['index']['rows']} images, root {manifest['root'][:12]})")
+    say(f"next: synth check {args.out}; synth view {args.out}")
+    return 0
+
+
+def _report_run(tally: Tally, config: RenderConfig) -> None:
+    if not tally.made:
+        say("nothing to do: every image was there")
+        return
+    say(
+        f"rendered {tally.made} images in {tally.core_seconds / 3600:.2f} core-hours "
+        f"({tally.core_seconds / tally.made:.2f} core-seconds each); refused: {tally.histogram()}"
+    )
+    soft = tally.flags["soft_background"]
+    if soft:
+        say(soft_background_advice(soft / tally.made, config))
+
+
+def soft_background_advice(share: float, config: RenderConfig) -> str:
+    """One line: which share of images magnifies its background too far, and which resolution would cure it."""
+    import numpy as np
+
+    from synth.camera import focal_px_from_35mm
+
+    longest = focal_px_from_35mm(config.camera.focal_35mm[1], config.width, config.height)
+    needed = 2 * np.pi * longest / config.checks.max_magnification
+    resolution = next((k for k in (1, 2, 4, 8, 16) if k * 1024 >= needed), None)
+    cure = f"panoramas of {resolution}k cure all of them" if resolution else "no common panorama size cures all of them"
+    if (resolution or 16) > 1:
+        cure += "; `synth assets fetch hdri` gets fifty of 4k for --backgrounds manifest"
+    return (
+        f"soft_background: {share:.0%} of the images magnify their panorama more than "
+        f"{config.checks.max_magnification:g} times; {cure}"
+    )
+
+
+def _render_one(job: Job, index: int, out: Path, save_blend: Path | None) -> int:
+    from synth.codec import stored
+    from synth.sample import BadSample, check
+
+    blend = save_blend.absolute() if save_blend else None
+    out.mkdir(parents=True, exist_ok=True)
+    renderer = open_renderer(job)
+    try:
+        if blend is not None and not hasattr(renderer, "save_blend"):
+            raise UserError(f"--save-blend: the {job.config.film.engine} engine has no Blender scene")
+        recipe = draw_recipe(job.config, job.library, job.seed, index)
+        try:
+            members, sample = stored(renderer.render(recipe))
+        except BadSample as error:
+            raise UserError(f"image {index} was refused as {error}") from error
+        for name, data in members.items():
+            (out / f"{recipe.sample_id}.{name}").write_bytes(data)
+        if blend is not None:
+            renderer.save_blend(blend)
+            say(f"scene: {blend}")
+    finally:
+        renderer.close()
+    try:
+        flags = check(sample, job.config.checks)
+        say(f"image {index}: {out}/{recipe.sample_id}.* (flags: {', '.join(flags) or 'none'})")
+    except BadSample as error:
+        say(f"image {index}: {out}/{recipe.sample_id}.*; a dataset would refuse it as {error}")
+    return 0

@@ -1,0 +1,181 @@
+"""Sample <-> bytes: the members a sample has on disk, their order and their encodings.
+
+PNG for 8-bit arrays; EXR depth as float32 PXR24 in channel `Y` (other names load as zeros in common readers);
+EXR normals as half ZIP in `R,G,B`. Measured errors of the encodings: below 2^-16 of the depth, 0.023 degrees.
+Encoding is deterministic: the same sample gives the same bytes with the same encoder versions.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import OpenEXR
+from PIL import Image
+from pydantic import ValidationError
+
+from synth.recipe import SceneRecipe, canonical_json
+from synth.sample import BadSample, Sample
+
+#: zlib level of the colour PNG: level 6 costs 2.6 times the CPU for 5 % less.
+_PNG_LEVEL = 3
+
+#: Members in the order they stand in a shard: pictures first, then labels, so that a subset is one range.
+MEMBERS = ("rgb.png", "alpha.png", "instance.png", "depth.exr", "normal.exr", "albedo.png", "trust.png", "json")
+OPTIONAL = ("albedo.png", "trust.png")
+
+#: What each member means, repeated in every dataset's manifest.
+MEMBER_FACTS = {
+    "rgb.png": {"quantity": "colour", "encoding": "sRGB 8 bit"},
+    "alpha.png": {"quantity": "soft coverage", "range": "0..255", "use": "compositing, not supervision"},
+    "instance.png": {"quantity": "instance", "background": "0", "subjects": "1..N in recipe order"},
+    "depth.exr": {
+        "quantity": "planar z",
+        "unit": "metre",
+        "background": "inf",
+        "codec": "exr/f32/pxr24",
+        "channel": "Y",
+        "max_rel_error": 2.0**-16,
+    },
+    "normal.exr": {
+        "quantity": "unit normal",
+        "frame": "camera: x right, y down, z forward",
+        "towards": "camera",
+        "background": "0",
+        "codec": "exr/f16/zip",
+        "channels": "R,G,B = x,y,z",
+    },
+    "albedo.png": {"quantity": "albedo", "encoding": "sRGB 8 bit"},
+    "trust.png": {"quantity": "trust in the geometry", "range": "0..255"},
+    "json": {"quantity": "camera, provenance and recipe"},
+}
+
+
+class BadBytes(ValueError):
+    """Stored bytes that are not a sample; the message names the member."""
+
+
+def encode_sample(sample: Sample, flags: tuple[str, ...] = ()) -> dict[str, bytes]:
+    """The sample's members in stored order: {extension: bytes}."""
+    members = {
+        "rgb.png": _png(sample.rgb),
+        "alpha.png": _png(sample.alpha),
+        "instance.png": _png(sample.instance),
+        "depth.exr": _exr({"Y": sample.depth_m}, OpenEXR.PXR24_COMPRESSION),
+        "normal.exr": _exr({"RGB": sample.normal.astype(np.float16)}, OpenEXR.ZIP_COMPRESSION),
+    }
+    if sample.albedo is not None:
+        members["albedo.png"] = _png(sample.albedo)
+    if sample.trust is not None:
+        members["trust.png"] = _png(sample.trust)
+    members["json"] = canonical_json(sample_json(sample.recipe, flags)).encode()
+    return members
+
+
+def sample_json(recipe: SceneRecipe, flags: tuple[str, ...]) -> dict:
+    """The `.json` member: one fixed schema, the recipe inside as one string so that readers can infer types."""
+    camera = recipe.camera
+    return {
+        "id": recipe.sample_id,
+        "index": recipe.index,
+        "split": recipe.split,
+        "scans": [subject.scan_id for subject in recipe.subjects],
+        "people": [subject.person for subject in recipe.subjects],
+        "background": recipe.background.background_id,
+        "width": camera.width,
+        "height": camera.height,
+        "focal_px": camera.focal_px,
+        "center_px": list(camera.center_px),
+        "world_from_camera": [list(row) for row in camera.world_from_camera],
+        "flags": list(flags),
+        "recipe": canonical_json(recipe),
+    }
+
+
+def decode_recipe(data: bytes) -> SceneRecipe:
+    """The recipe of a `.json` member. Raises BadBytes."""
+    try:
+        recipe = SceneRecipe.model_validate_json(json.loads(data)["recipe"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise BadBytes(f"json: {' '.join(str(error).split())[:200]}") from error
+    return recipe
+
+
+def decode_sample(members: Mapping[str, bytes]) -> Sample:
+    """The inverse of `encode_sample`. Raises BadBytes when a member is missing, broken or of another size.
+
+    Sizes come from the recipe and are compared with each picture's header before its pixels are decoded.
+    """
+    missing = [name for name in MEMBERS if name not in members and name not in OPTIONAL]
+    if missing:
+        raise BadBytes(f"{missing[0]}: missing")
+    recipe = decode_recipe(members["json"])
+    h, w = recipe.camera.shape
+
+    def png(name: str, mode: str) -> np.ndarray | None:
+        return _read_png(name, members[name], mode, (w, h)) if name in members else None
+
+    sample = Sample(
+        recipe=recipe,
+        rgb=png("rgb.png", "RGB"),
+        alpha=png("alpha.png", "L"),
+        instance=png("instance.png", "L"),
+        depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
+        normal=_read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3)).astype(np.float32),
+        albedo=png("albedo.png", "RGB"),
+        trust=png("trust.png", "L"),
+    )
+    return sample
+
+
+def with_flags(members: Mapping[str, bytes], recipe: SceneRecipe, flags: tuple[str, ...]) -> dict[str, bytes]:
+    """The same members with the flags that a check has given since."""
+    return {**members, "json": canonical_json(sample_json(recipe, flags)).encode()}
+
+
+def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
+    """A sample's bytes and the sample a reader will get from them. Raises BadSample if they cannot be read back."""
+    members = encode_sample(sample)
+    try:
+        return members, decode_sample(members)
+    except BadBytes as error:
+        raise BadSample("encoding", str(error)) from error
+
+
+def _png(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=_PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def _read_png(name: str, data: bytes, mode: str, size: tuple[int, int]) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.mode != mode or image.size != size:
+                raise BadBytes(f"{name}: {image.mode} {image.size}, expected {mode} {size}")
+            return np.array(image)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadBytes(f"{name}: not a readable PNG ({error})") from error
+
+
+def _exr(channels: dict[str, np.ndarray], compression: object) -> bytes:
+    buffer = io.BytesIO()
+    header = {"compression": compression, "type": OpenEXR.scanlineimage}
+    OpenEXR.File(header, {name: np.ascontiguousarray(array) for name, array in channels.items()}).write(buffer)
+    return buffer.getvalue()
+
+
+def _read_exr(name: str, data: bytes, channel: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        header = OpenEXR.File(io.BytesIO(data), header_only=True).header()
+        (x0, y0), (x1, y1) = (tuple(int(v) for v in corner) for corner in header["dataWindow"])
+        if (y1 - y0 + 1, x1 - x0 + 1) != shape[:2]:
+            raise BadBytes(f"{name}: {x1 - x0 + 1} x {y1 - y0 + 1} pixels, expected {shape[1]} x {shape[0]}")
+        pixels = OpenEXR.File(io.BytesIO(data)).channels()[channel].pixels
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, BadBytes):
+            raise
+        raise BadBytes(f"{name}: not a readable EXR with channel {channel} ({error})") from error
+    if pixels.shape != shape:
+        raise BadBytes(f"{name}: channel {channel} has shape {pixels.shape}, expected {shape}")
+    return pixels

@@ -1,0 +1,48 @@
+"""Who renders what: ids become tasks of one scan each, so that workers stay on a scan and shards still mix people.
+
+Pure arithmetic; `synth.pipeline` carries it out.
+"""
+
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from itertools import groupby
+
+from synth.randomize import scan_order
+from synth.store_write import Unit
+
+#: Ids in a block: inside one, ids are grouped by scan. 64 shards keep the staging area of a run bounded.
+BLOCK = 64 * 128
+#: Most ids of a task.
+LARGEST_TASK = 32
+
+
+@dataclass(frozen=True)
+class Task:
+    """Ids of one scan, ascending, with the unit each belongs to."""
+
+    ids: tuple[int, ...]
+    units: tuple[Unit, ...]
+
+
+def deal_tasks(units: Iterable[Unit], staged: Set[int], scan_count: int, seed: int, workers: int) -> Iterator[Task]:
+    """Tasks for all ids of `units` that are not staged yet, block by block.
+
+    A task has at most 32 ids; fewer where a block is so small that a worker would be left idle.
+    """
+    for _, block in groupby(units, key=lambda unit: unit.first // BLOCK):
+        todo = [(index, unit) for unit in block for index in unit.ids if index not in staged]
+        by_scan = _group_by_scan(todo, scan_count, seed)
+        size = max(1, min(LARGEST_TASK, len(todo) // (2 * max(1, workers))))
+        for group in by_scan:
+            for start in range(0, len(group), size):
+                piece = group[start : start + size]
+                yield Task(tuple(index for index, _ in piece), tuple(unit for _, unit in piece))
+
+
+def _group_by_scan(todo: list[tuple[int, Unit]], scan_count: int, seed: int) -> list[list[tuple[int, Unit]]]:
+    groups: dict[int, list[tuple[int, Unit]]] = {}
+    for round_number, members in groupby(todo, key=lambda item: item[0] // scan_count):
+        order = scan_order(scan_count, seed, round_number)
+        for index, unit in members:
+            groups.setdefault(int(order[index % scan_count]), []).append((index, unit))
+    return list(groups.values())

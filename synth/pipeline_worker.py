@@ -1,0 +1,103 @@
+"""One worker: a renderer, and the road of a sample from its recipe to the staging area.
+
+The same class runs in this process (`--workers 0`) and inside a Ray actor.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from renderers.base import Renderer, make_renderer
+from synth.codec import stored, with_flags
+from synth.config import RenderConfig
+from synth.pipeline_work import Task
+from synth.randomize import Library, draw_recipe
+from synth.sample import BadSample, check
+from synth.store_write import Run, make_row
+
+#: After so many refused attempts at one index something is wrong that chance does not mend.
+MAX_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """All a worker needs to make any sample of a run; no handle, no state."""
+
+    config: RenderConfig
+    library: Library
+    seed: int
+    scan_store: Path
+    background_store: Path
+    device: str = "cpu"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of one index: staged, after the refused attempts listed as (attempt, reason, detail)."""
+
+    index: int
+    staged: bool
+    refused: tuple[tuple[int, str, str], ...]
+    flags: tuple[str, ...]
+    seconds: float
+
+
+class Worker:
+    """Makes the samples of tasks and stages them; seals a shard when it staged the last one of it."""
+
+    def __init__(self, job: Job, run: Run):
+        self._job, self._run = job, run
+        self._renderer = open_renderer(job)
+        self._env_id = run.add_environment(environment(self._renderer))
+
+    def render(self, task: Task) -> Iterator[Fate]:
+        """Makes and stages the task's samples one by one. A fate that is not staged ends the run."""
+        for index, unit in zip(task.ids, task.units, strict=True):
+            fate = self._make(index)
+            if fate.staged:
+                self._run.seal_if_complete(unit)
+            yield fate
+
+    def close(self) -> None:
+        """Closes the renderer."""
+        self._renderer.close()
+
+    def _make(self, index: int) -> Fate:
+        job = self._job
+        started = time.process_time()
+        refused: list[tuple[int, str, str]] = []
+        for attempt in range(MAX_ATTEMPTS):
+            recipe = draw_recipe(job.config, job.library, job.seed, index, attempt)
+            try:
+                members, sample = stored(self._renderer.render(recipe))
+                flags = check(sample, job.config.checks)
+            except BadSample as error:
+                refused.append((attempt, error.reason, error.detail))
+                continue
+            members = with_flags(members, recipe, flags)
+            seconds = time.process_time() - started
+            row = make_row(
+                sample,
+                members,
+                flags=flags,
+                env_id=self._env_id,
+                seconds=seconds,
+                refused=refused,
+            )
+            self._run.stage(members, row)
+            return Fate(index, True, tuple(refused), flags, seconds)
+        return Fate(index, False, tuple(refused), (), time.process_time() - started)
+
+
+def open_renderer(job: Job) -> Renderer:
+    """The renderer that the job's config names."""
+    return make_renderer(job.config.film.engine, job.scan_store, job.background_store, job.device, job.threads)
+
+
+def environment(renderer: Renderer) -> dict[str, str]:
+    """The renderer's environment with the encoders' versions: equal environments promise equal bytes."""
+    encoders = {name.lower(): version(name) for name in ("OpenEXR", "pillow")}
+    return {"synth": version("synth"), **encoders, **renderer.environment()}

@@ -1,0 +1,116 @@
+"""SceneRecipe: everything that was decided for one image, and nothing that was not.
+
+A recipe holds values, never ranges (those are `synth.config`), no path, host or time: the same recipe is the
+same picture anywhere. Drawn by `synth.randomize`, rendered by `renderers`.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from synth.camera import IDENTITY4, Camera, Matrix4
+
+RECIPE_VERSION = 1
+
+Framing = Literal["full", "upper", "face"]
+Engine = Literal["cycles", "eevee", "analytic"]
+ViewTransform = Literal["Standard", "AgX"]
+Material = Literal["diffuse", "authored"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Subject(_Value):
+    """A scan placed in the scene."""
+
+    scan_id: str
+    """Name of the scan in its library."""
+    scan_key: str
+    """Content address of the prepared scan: what `synth.scans` and every renderer look it up by."""
+    person: str
+    """Who is seen; splits are by person."""
+    world_from_scan: Matrix4 = IDENTITY4
+    """Places the prepared scan (metres, z up, lowest point at 0) in the world; rigid."""
+    scan_from_file: Matrix4
+    """What ingestion did to the file's own coordinates: units, up axis, centring."""
+
+
+class Background(_Value):
+    """What is seen behind the subject, and lights it."""
+
+    background_id: str
+    """Name of the background in its library."""
+    sha256: str
+    """Hash of the picture's bytes."""
+    kind: Literal["hdri"] = "hdri"
+    """`hdri`: an equirectangular panorama that also lights the scene."""
+    yaw_deg: float
+    """The panorama is turned by this angle about world z, counter-clockwise seen from above."""
+    width_px: int = Field(gt=0)
+    """Width of the panorama: with the lens it tells how far the background is magnified."""
+
+
+class Film(_Value):
+    """From light to 8-bit colour."""
+
+    engine: Engine
+    """Which renderer makes the colour."""
+    spp: int = Field(gt=0)
+    """Paths per pixel of the colour render."""
+    denoise: bool
+    """Whether OpenImageDenoise cleans the colour; labels are never denoised."""
+    exposure_ev: float
+    """Linear light is multiplied by 2 ** exposure_ev before the view transform."""
+    view_transform: ViewTransform
+    """`Standard`: the sRGB transfer function, clipped; no look. `AgX`: Blender's filmic default."""
+    material: Material
+    """`diffuse`: the scan's colour on a matte surface; `authored`: as the file says."""
+    cycles_seed: int = Field(ge=0, lt=2**31)
+    """Cycles' noise seed."""
+
+
+class SceneRecipe(_Value):
+    """One image, decided."""
+
+    version: Literal[1] = RECIPE_VERSION
+    seed: int = Field(ge=0)
+    """Seed of the dataset."""
+    index: int = Field(ge=0)
+    """Which image of the dataset."""
+    attempt: int = Field(ge=0)
+    """0 at first, one more after each refusal of this index."""
+    split: Literal["train", "val", "test"] = "train"
+    """Which split the subject's person belongs to."""
+    framing: Framing
+    """How much of the subject was asked for."""
+    camera: Camera
+    subjects: tuple[Subject, ...] = Field(min_length=1, max_length=255)
+    """Subject k has instance k + 1."""
+    background: Background
+    film: Film
+
+    @property
+    def sample_id(self) -> str:
+        """The index, zero-padded: the sample's name everywhere."""
+        return sample_id(self.index)
+
+
+def sample_id(index: int) -> str:
+    """Name of image `index`: members of its sample are `<sample_id>.rgb.png` and so on."""
+    return f"{index:08d}"
+
+
+def canonical_json(value: BaseModel | dict | list) -> str:
+    """The one spelling of a value: sorted keys, no spaces, shortest float repr. NaN and infinity raise."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def canonical_sha256(value: BaseModel | dict | list) -> str:
+    """Hash of `canonical_json`, hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

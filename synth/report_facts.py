@@ -1,0 +1,92 @@
+"""What a report says in figures: of one sample, and of a dataset. Values only, ready for JSON.
+
+Pictures are `synth.report_pictures`; the page that shows both is `synth.report_page`.
+"""
+
+from collections import Counter
+from itertools import chain
+
+import numpy as np
+
+from synth.camera import FULL_FRAME_DIAGONAL_MM, Camera, distance_from_z
+from synth.errors import UserError
+from synth.report_pictures import measure_depth_range
+from synth.sample import Sample, background_magnification
+
+
+def measure_sample(sample: Sample, row: dict) -> dict:
+    """Facts of one sample, by the names that the page's filter knows.
+
+    row: what the dataset's index says of it. Angles in degrees, lengths in metres, `share` and `distance` of visible
+    subject pixels; `distance` is the median length of the rays to them, None where no depth is finite.
+    """
+    recipe, camera = sample.recipe, sample.recipe.camera
+    yaw, pitch, roll = camera_angles_deg(camera)
+    return {
+        "id": recipe.sample_id,
+        "index": recipe.index,
+        "split": recipe.split,
+        "scan": [subject.scan_id for subject in recipe.subjects],
+        "person": [subject.person for subject in recipe.subjects],
+        "background": recipe.background.background_id,
+        "framing": recipe.framing,
+        "flag": list(row["flags"]),
+        "width": camera.width,
+        "height": camera.height,
+        "focal": camera.focal_px * FULL_FRAME_DIAGONAL_MM / float(np.hypot(camera.width, camera.height)),
+        "focal_px": camera.focal_px,
+        "distance": _median_distance(sample),
+        "depth": measure_depth_range(sample),
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+        "exposure": recipe.film.exposure_ev,
+        "engine": f"{recipe.film.engine}, {recipe.film.spp} spp",
+        "share": float(sample.mask.mean()),
+        "magnification": background_magnification(recipe),
+        "refused": [f"{reason}: {detail}" for _, reason, detail in row["refused"]],
+    }
+
+
+def camera_angles_deg(camera: Camera) -> tuple[float, float, float]:
+    """Yaw, pitch and roll, degrees, as `synth.config.CameraRanges` means them.
+
+    Yaw is the direction from which the camera looks, about world z, 0..360; pitch is positive where it looks down;
+    roll is positive clockwise about the viewing axis. The inverse of `synth.camera.look_at`.
+    """
+    rotation = np.array(camera.world_from_camera)[:3, :3]
+    right, down, forward = rotation.T
+    yaw = np.degrees(np.arctan2(-forward[1], -forward[0])) % 360
+    pitch = np.degrees(np.arcsin(np.clip(-forward[2], -1, 1)))
+    roll = np.degrees(np.arctan2(-right[2], -down[2]))
+    return float(yaw), float(pitch), float(roll)
+
+
+def measure_dataset(dataset) -> dict:
+    """Counts over all samples of a dataset, from columns of its index alone: no pixel, no record is read.
+
+    Returns `samples`, `root`, and Counters: `scan`, `person`, `background`, `framing`, `split`, `flag` (of samples),
+    `refused` (of attempts, by reason).
+    """
+    lists = {"scan": "scans", "person": "people", "flag": "flags", "refused": "refused"}
+    counts = {name: Counter(dataset.column(name)) for name in ("background", "framing", "split")}
+    counts |= {name: Counter(chain.from_iterable(dataset.column(column))) for name, column in lists.items()}
+    return {"samples": len(dataset), "root": dataset.root, **counts}
+
+
+def evenly_spaced(count: int, limit: int | None) -> list[int]:
+    """At most `limit` positions of `count`, first and last among them, at steps that differ by at most one."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    if limit < 1:
+        raise UserError(f"limit is {limit}; show at least 1 sample")
+    if limit == 1:
+        return [0]
+    return [i * (count - 1) // (limit - 1) for i in range(limit)]
+
+
+def _median_distance(sample: Sample) -> float | None:
+    seen = sample.mask & np.isfinite(sample.depth_m)
+    if not seen.any():
+        return None
+    return float(np.median(distance_from_z(sample.recipe.camera, sample.depth_m)[seen]))

@@ -1,0 +1,121 @@
+"""The gallery page as bytes: shell, dataset facts, samples as data that the page's script turns into cards.
+
+Names of scans and backgrounds come from strangers. In the shell they are escaped; the script gets them as JSON and
+only ever sets them as text; the page's policy runs the one script it names by hash and loads nothing.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+from synth.report_pictures import depth_colors
+
+_SCRIPTS = ("report_gallery.js", "report_gallery_filter.js", "report_gallery_large.js")
+_STYLE, _SHELL = "report_gallery.css", "report_gallery.html"
+_SLOT = re.compile(r"<!--\{(\w+)\}-->")
+#: Longest list of names shown in the header before the rest is only counted.
+_LISTED = 500
+
+
+def page_start(name: str, facts: dict, shown: int) -> bytes:
+    """Everything before the first sample. facts: as `synth.report_facts.measure_dataset` gives them."""
+    script, style = _script(), _template(_STYLE)
+    start, _ = _halves()
+    parts = {
+        "policy": f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'",
+        "style": style,
+        "name": html.escape(name),
+        "shown": _shown(shown, facts["samples"]),
+        "facts": _facts_html(facts),
+    }
+    return _fill(start, parts)
+
+
+def sample_block(pictures: dict[str, str]) -> bytes:
+    """The pictures of one sample, as text that the browser does not look into until the script asks."""
+    return b'<script type="application/json" class="pictures">' + _json(pictures) + b"</script>\n"
+
+
+def page_end(samples: list[dict]) -> bytes:
+    """Everything after the last sample: facts of all samples, in the order of their blocks, and the script."""
+    _, end = _halves()
+    levels = [[int(x) for x in color] for color in depth_colors()]
+    data = {"samples": samples, "depth_colors": levels}
+    return _fill(end, {"data": _json(data).decode(), "script": _script()})
+
+
+def _halves() -> tuple[str, str]:
+    start, _, end = _template(_SHELL).partition("<!--{samples}-->\n")
+    return start, end
+
+
+def _script() -> str:
+    return "\n".join(map(_template, _SCRIPTS))
+
+
+def _template(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _fill(template: str, parts: dict[str, str]) -> bytes:
+    """Slots replaced in one pass, so that nothing inside a part is taken for a slot."""
+    return _SLOT.sub(lambda slot: parts[slot[1]], template).encode("utf-8", "replace")
+
+
+def _json(value: object) -> bytes:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").encode()
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _shown(shown: int, samples: int) -> str:
+    if shown == samples:
+        return f"{_number(samples)} {'sample' if samples == 1 else 'samples'}"
+    return f"{_number(shown)} of {_number(samples)} samples, evenly spaced"
+
+
+def _facts_html(facts: dict) -> str:
+    """The header's facts: short counts in a line, long lists of names folded away."""
+    refused = facts["refused"]
+    attempts = facts["samples"] + refused.total()
+    told = f"{_number(refused.total())} of {_number(attempts)} attempts" if refused else "none"
+    items = [
+        ("Refused", told + (f" ({_counts(refused)})" if refused else "")),
+        ("Scans", _folded(facts["scan"])),
+        ("Flags", _counts(facts["flag"])),
+        ("People", _folded(facts["person"])),
+        ("Splits", _counts(facts["split"])),
+        ("Backgrounds", _folded(facts["background"])),
+        ("Framings", _counts(facts["framing"])),
+        ("Root", f"<code>{html.escape(str(facts['root']))}</code>"),
+    ]
+    return "".join(f"<div><dt>{title}</dt><dd>{content}</dd></div>" for title, content in items)
+
+
+def _counts(counts: Counter) -> str:
+    if not counts:
+        return "none"
+    return ", ".join(f"{html.escape(name)}&nbsp;<b>{_number(n)}</b>" for name, n in _ranked(counts))
+
+
+def _folded(counts: Counter) -> str:
+    rows = "".join(f"<li><span>{html.escape(name)}</span> <b>{_number(n)}</b></li>" for name, n in _ranked(counts))
+    more = len(counts) - _LISTED
+    rows += f"<li>and {_number(more)} more</li>" if more > 0 else ""
+    return f"<details><summary>{_number(len(counts))}</summary><ul>{rows}</ul></details>"
+
+
+def _ranked(counts: Counter) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_LISTED]
+
+
+def _number(n: int) -> str:
+    return f"{n:,}".replace(",", "\u202f")

@@ -1,0 +1,181 @@
+"""Sample: the arrays of one image with its recipe, and the check that decides whether it may be kept.
+
+Labels are stated per pixel centre; see `synth.camera` for frames. `synth.codec` turns a sample into bytes and
+back; the check looks at what came back, so that nothing is kept that was only good before rounding.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth.camera import normals_from_depth, pixel_rays
+from synth.config import CheckLimits
+from synth.recipe import SceneRecipe
+
+#: Half floats are 2^-11 apart below 1, so a stored unit normal is off by at most about 1e-3.
+_UNIT_TOLERANCE = 2e-3
+#: The same rounding may turn a grazing normal away from the camera by this cosine.
+_FACING_TOLERANCE = 2e-3
+#: Normals two pixels apart that differ by more than 15 degrees lie on a fold or an edge.
+_SLOW_COSINE = np.cos(np.radians(15.0))
+#: sRGB of the (1, 0, 1) that Blender shows for a missing picture, under any light: green far below red and blue.
+_MAGENTA_GREEN = 0.15
+
+
+class BadSample(Exception):
+    """A sample that must not be kept. `reason` is one of a small set of names, counted in reports."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self):
+        return BadSample, (self.reason, self.detail)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image and its labels. H, W are the recipe's camera's."""
+
+    recipe: SceneRecipe
+    rgb: np.ndarray
+    """(H, W, 3) uint8, sRGB."""
+    alpha: np.ndarray
+    """(H, W) uint8, soft coverage of the subjects, 0..255; for compositing, never supervision."""
+    instance: np.ndarray
+    """(H, W) uint8, 0 background, k the k-th subject of the recipe."""
+    depth_m: np.ndarray
+    """(H, W) float32, planar z, metres; +inf where no subject."""
+    normal: np.ndarray
+    """(H, W, 3) float32, unit, camera frame (x right, y down, z forward), towards the camera; 0 where no subject."""
+    albedo: np.ndarray | None = None
+    """(H, W, 3) uint8, sRGB colour without light; only when asked for."""
+    trust: np.ndarray | None = None
+    """(H, W) uint8, 0..255 how far the geometry is to be believed; only when asked for."""
+
+    @property
+    def mask(self) -> np.ndarray:
+        """(H, W) bool, where a subject is: derived, so that it cannot disagree."""
+        return self.instance > 0
+
+
+def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
+    """Refuse a sample whose labels disagree or whose picture is useless; return its flags.
+
+    Raises BadSample with a named reason. Flags (`soft_background`, `truncated`) describe, they do not refuse.
+    """
+    _check_arrays(sample)
+    _check_labels(sample, limits)
+    _check_subject(sample, limits)
+    _check_picture(sample, limits)
+    flags = []
+    if background_magnification(sample.recipe) > limits.max_magnification:
+        flags.append("soft_background")
+    if border_share(sample.mask) > 0:
+        flags.append("truncated")
+    return tuple(flags)
+
+
+def background_magnification(recipe: SceneRecipe) -> float:
+    """Pixels per background texel at the image centre: above 1 the panorama is stretched.
+
+    An equirectangular panorama of width N has N texels per turn; a pixel spans 1 / focal_px radians.
+    """
+    return 2 * np.pi * recipe.camera.focal_px / recipe.background.width_px
+
+
+def border_share(mask: np.ndarray) -> float:
+    """Share of the frame's border pixels that the mask covers."""
+    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    return float(border.mean())
+
+
+def normal_error_deg(sample: Sample) -> np.ndarray:
+    """Angles, degrees, between stored normals and those derived from depth: (K,), where both can be compared.
+
+    Flips and swapped axes show here though every normal is unit and faces the camera. Compared only where the stored
+    normals turn slowly from pixel to pixel: a difference of depths says nothing about a lock of hair.
+    """
+    derived = normals_from_depth(sample.recipe.camera, sample.depth_m)
+    valid = np.isfinite(derived[..., 0]) & sample.mask & _turns_slowly(sample.normal)
+    a, b = derived[valid], sample.normal[valid].astype(np.float64)
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
+
+
+def _turns_slowly(normal: np.ndarray) -> np.ndarray:
+    """Where the normals on both sides of a pixel, across and down, are within 15 degrees of each other: (H, W) bool."""
+    slow = np.zeros(normal.shape[:2], bool)
+    across = np.sum(normal[:, 2:] * normal[:, :-2], axis=-1) > _SLOW_COSINE
+    down = np.sum(normal[2:] * normal[:-2], axis=-1) > _SLOW_COSINE
+    slow[1:-1, 1:-1] = across[1:-1] & down[:, 1:-1]
+    return slow
+
+
+def _check_arrays(sample: Sample) -> None:
+    h, w = sample.recipe.camera.shape
+    expected = {
+        "rgb": ((h, w, 3), np.uint8),
+        "alpha": ((h, w), np.uint8),
+        "instance": ((h, w), np.uint8),
+        "depth_m": ((h, w), np.float32),
+        "normal": ((h, w, 3), np.float32),
+    }
+    for name, (shape, dtype) in expected.items():
+        array = getattr(sample, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise BadSample("shape", f"{name} is {array.dtype}{array.shape}, not {np.dtype(dtype)}{shape}")
+
+
+def _check_labels(sample: Sample, limits: CheckLimits) -> None:
+    mask = sample.mask
+    if not mask.any():
+        raise BadSample("no_subject", "no pixel shows a subject")
+    if sample.instance.max() > len(sample.recipe.subjects):
+        raise BadSample("instance", f"instance {sample.instance.max()} of {len(sample.recipe.subjects)} subjects")
+    finite = np.isfinite(sample.depth_m)
+    if not np.array_equal(finite, mask) or not np.all(np.isposinf(sample.depth_m[~mask])):
+        raise BadSample("mask_depth", f"mask and finite depth differ on {int((finite != mask).sum())} pixels")
+    if (sample.depth_m[mask] <= 0).any():
+        raise BadSample("depth_sign", "depth behind the camera")
+    if sample.normal[~mask].any():
+        raise BadSample("mask_normal", "normals outside the mask")
+    length = np.linalg.norm(sample.normal[mask], axis=-1)
+    if not np.all(np.abs(length - 1) < _UNIT_TOLERANCE):
+        raise BadSample("normal_length", f"normals of length {length.min():.3f} to {length.max():.3f}")
+    rays = pixel_rays(sample.recipe.camera)[mask]
+    facing = np.sum(rays * sample.normal[mask], axis=-1) / np.linalg.norm(rays, axis=-1)
+    if (facing > _FACING_TOLERANCE).any():
+        raise BadSample("normal_away", f"{int((facing > _FACING_TOLERANCE).sum())} normals face away from the camera")
+    error = normal_error_deg(sample)
+    if error.size and np.median(error) > limits.max_normal_error_deg:
+        raise BadSample("normal_depth", f"normals are {np.median(error):.1f} degrees (median) off those of the depth")
+
+
+def _check_subject(sample: Sample, limits: CheckLimits) -> None:
+    covered = float(sample.mask.mean())
+    if covered < limits.min_subject:
+        raise BadSample("too_small", f"subjects cover {covered:.2%} of the frame")
+    if covered > limits.max_subject:
+        raise BadSample("too_large", f"subjects cover {covered:.2%} of the frame")
+    touched = border_share(sample.mask)
+    if touched > limits.max_border:
+        raise BadSample("cut_off", f"subjects touch {touched:.0%} of the border")
+
+
+def _check_picture(sample: Sample, limits: CheckLimits) -> None:
+    person = sample.rgb[sample.mask].astype(np.float32) / 255
+    luma = person @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    if luma.mean() < limits.min_brightness:
+        raise BadSample("black", f"mean brightness {luma.mean():.3f} on the subject")
+    if luma.mean() > limits.max_brightness:
+        raise BadSample("burnt", f"mean brightness {luma.mean():.3f} on the subject")
+    clipped = float((sample.rgb[sample.mask].min(axis=-1) == 255).mean())
+    if clipped > limits.max_clipped:
+        raise BadSample("burnt", f"{clipped:.0%} of the subject is clipped white")
+    if luma.std() < limits.min_contrast:
+        raise BadSample("flat", f"brightness varies by {luma.std():.4f} on the subject")
+    red, green, blue = person.T
+    magenta = (np.minimum(red, blue) > 0.2) & (green < _MAGENTA_GREEN * np.minimum(red, blue))
+    if magenta.mean() > limits.max_magenta:
+        raise BadSample("magenta", f"{magenta.mean():.1%} of the subject is the colour of a missing picture")

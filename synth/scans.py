@@ -1,0 +1,194 @@
+"""scans dir -> ScanLibrary: an honest verdict for every file, and prepared scans that every renderer can read.
+
+What a mesh file uses and its key: `synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
+`synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by
+the caller (`renderers.importers.probe`), because nothing here needs Blender.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from synth.errors import UserError
+from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
+from synth.scans_files import FoundFile, HashMemory, list_files
+from synth.scans_jobs import Job, plan_job, run_job
+from synth.scans_names import ignored_reason, name_scans
+from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
+from synth.scans_store import PreparedScan, load_facts, load_prepared
+
+__all__ = [
+    "IMPORTER_VERSION", "BadScan", "BadScans", "ImporterBroken", "PreparedScan", "Probe", "RawMaterial", "RawMesh",
+    "RawPicture", "ScanEntry", "ScanFacts", "ScanLibrary", "ScanMaterial", "Verdict", "default_cache", "load_facts",
+    "load_library", "load_prepared",
+]  # fmt: skip
+
+Progress = Callable[[int, int, str], None]
+
+
+class BadScans(UserError):
+    """A scans folder that nothing can be made from; the message is one line for the user."""
+
+    def __init__(self, message: str, verdicts: Sequence[Verdict] = ()):
+        super().__init__(message)
+        self.verdicts = tuple(verdicts)
+        """What became of every file, where that is known."""
+
+
+@dataclass(frozen=True)
+class ScanLibrary:
+    """The usable scans of some folders, and what became of every file in them."""
+
+    entries: tuple[ScanEntry, ...]
+    """Sorted by key."""
+    verdicts: tuple[Verdict, ...]
+    """Sorted by path."""
+    store: Path
+    """Folder of prepared scans, by key."""
+
+
+def default_cache() -> Path:
+    """$SYNTH_CACHE, or the user's cache folder."""
+    named = os.environ.get("SYNTH_CACHE")
+    return Path(named) if named else platformdirs.user_cache_path("synth")
+
+
+def load_library(
+    folders: Sequence[Path],
+    cache: Path,
+    probe: Probe,
+    colour_missing: str = "clay",
+    jobs: int = 1,
+    progress: Progress | None = None,
+) -> ScanLibrary:
+    """All scans below some folders, prepared in `<cache>/scans`, with a verdict for every file.
+
+    colour_missing: `clay` accepts scans without colour, `refuse` does not. jobs: how many files are imported at a
+    time. progress: called with (done, all, path) from this thread. Raises BadScans when a folder is missing, when
+    nothing is usable, or when the importer does not run here.
+    """
+    if colour_missing not in ("clay", "refuse"):
+        raise ValueError(f"colour_missing is {colour_missing!r}: clay or refuse")
+    files = [file for folder in folders for file in _list(Path(folder))]
+    verdicts: list[Verdict] = []
+    planned = _plan(files, HashMemory(cache / "hashes.json"), verdicts)
+    unique = _without_copies(planned, verdicts)
+    results = _run(unique, cache / "scans", probe, jobs, progress)
+    usable = []
+    for job in unique:
+        result = results[job.key]
+        if isinstance(result, ScanFacts) and result.colour == "none" and colour_missing == "refuse":
+            result = "no colour, and scans without colour are to be refused"
+        if isinstance(result, str):
+            verdicts.append(_refused(job.file, result))
+        else:
+            usable.append((job, result))
+    ids = name_scans([job for job, _ in usable])
+    entries = []
+    for (job, facts), scan_id in zip(usable, ids, strict=True):
+        entries.append(ScanEntry(scan_id=scan_id, person=scan_id, key=job.key, facts=facts))
+        verdicts.append(_accepted(job.file, scan_id, facts))
+    verdicts += _ignored(files, planned)
+    verdicts.sort(key=lambda v: v.path)
+    if not entries:
+        raise BadScans(_nothing_usable(folders, verdicts), verdicts)
+    return ScanLibrary(tuple(sorted(entries, key=lambda e: e.key)), tuple(verdicts), cache / "scans")
+
+
+def _list(folder: Path) -> list[FoundFile]:
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise BadScans(f"{folder} {what}; --scans takes a folder of .obj, .ply, .glb, .gltf or .fbx files")
+    return list_files(folder)
+
+
+def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -> list[Job]:
+    """Jobs of all mesh files that may be looked at; the others get their verdict."""
+    usable = {file.path for file in files if file.refusal is None}
+    planned = []
+    for file in files:
+        if ignored_reason(file, (), {}) is not None:
+            continue
+        if file.refusal is not None:
+            verdicts.append(_refused(file, file.refusal))
+            continue
+        try:
+            planned.append(plan_job(file, usable, hashes))
+        except BadScan as error:
+            verdicts.append(_refused(file, str(error)))
+    hashes.save()
+    return planned
+
+
+def _without_copies(planned: list[Job], verdicts: list[Verdict]) -> list[Job]:
+    """The first of each content, by path; the others get their verdict."""
+    first: dict[str, Job] = {}
+    for job in sorted(planned, key=lambda job: job.file.name):
+        if (same := first.setdefault(job.key, job)) is not job:
+            reason = f"same content as {same.file.name}"
+            verdicts.append(Verdict(path=job.file.name, scan_id=None, verdict="ignored", reason=reason))
+    return list(first.values())
+
+
+def _run(
+    jobs: list[Job], store: Path, probe: Probe, workers: int, progress: Progress | None
+) -> dict[str, ScanFacts | str]:
+    """Facts or the reason of refusal of each job, by key."""
+    results = {}
+    pool = ThreadPoolExecutor(max_workers=max(1, workers))
+    try:
+        running = {pool.submit(run_job, job, store, probe): job for job in jobs}
+        for done, future in enumerate(as_completed(running), start=1):
+            job = running[future]
+            results[job.key] = future.result()
+            if progress is not None:
+                progress(done, len(jobs), job.file.name)
+    except ImporterBroken as error:
+        raise BadScans(str(error)) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return results
+
+
+def _ignored(files: list[FoundFile], planned: list[Job]) -> list[Verdict]:
+    used_by: dict[Path, Job] = {}
+    for job in sorted(planned, key=lambda job: job.file.name):
+        for companion in job.companions:
+            used_by.setdefault(companion, job)
+    reasons = [(file, ignored_reason(file, planned, used_by)) for file in files]
+    return [
+        Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason)
+        for file, reason in reasons
+        if reason is not None
+    ]
+
+
+def _accepted(file: FoundFile, scan_id: str, facts: ScanFacts) -> Verdict:
+    return Verdict(
+        path=file.name,
+        scan_id=scan_id,
+        verdict="accepted",
+        reason="; ".join(facts.changes),
+        warnings=facts.warnings,
+        height_m=facts.height_m,
+        faces=facts.faces,
+        colour=facts.colour,
+        kind=facts.kind,
+    )
+
+
+def _refused(file: FoundFile, reason: str) -> Verdict:
+    return Verdict(path=file.name, scan_id=None, verdict="refused", reason=reason)
+
+
+def _nothing_usable(folders: Sequence[Path], verdicts: list[Verdict]) -> str:
+    where = ", ".join(str(folder) for folder in folders) or "no folder"
+    refused = [f"{v.path}: {v.reason}" for v in verdicts if v.verdict == "refused"]
+    if not refused:
+        return f"{where}: no mesh file (.obj, .ply, .glb, .gltf, .fbx) among {len(verdicts)} files"
+    more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
+    return f"{where}: no usable scan. {'; '.join(refused[:3])}{more}"

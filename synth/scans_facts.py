@@ -1,0 +1,93 @@
+"""What is known about a scan once it is prepared, and what became of each file: the values of `synth.scans`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from synth.camera import Matrix4
+from synth.recipe import Framing
+
+#: Part of every key: raise it when the same file would be prepared differently.
+IMPORTER_VERSION = 1
+
+Vec3 = tuple[float, float, float]
+Colour = Literal["texture", "vertex", "none"]
+ScanKind = Literal["full", "bust", "head"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ScanMaterial(_Facts):
+    """A material slot of a prepared scan."""
+
+    texture: str | None
+    """File name inside `textures/`; several materials may share one. None: the surface has `base_color`."""
+    alpha: bool
+    """The picture's alpha channel cuts the surface out; it is in `alpha/<material index>.npy`."""
+    base_color: tuple[float, float, float, float]
+    """Linear colour of surfaces without a texture and without vertex colours; it does not tint a texture."""
+    metallic: float
+    roughness: float
+
+
+class ScanFacts(_Facts):
+    """What is known about a prepared scan: `facts.json`."""
+
+    importer_version: int
+    kind: ScanKind
+    """`full` body, `bust` (head and shoulders) or `head`."""
+    height_m: float = Field(gt=0)
+    """From the lowest point to the highest, metres."""
+    vertices: int
+    faces: int
+    """Triangles."""
+    colour: Colour
+    """Where colour comes from; `none` is shown as clay."""
+    texture_px: int | None
+    """Width of the widest texture, pixels."""
+    normals: Literal["authored", "smooth"]
+    """Corner normals of the file, or angle-weighted ones over welded positions."""
+    scan_from_file: Matrix4
+    """The file's own coordinates (z up for glTF and FBX, as written for OBJ and PLY) to frame scan."""
+    bounds: tuple[Vec3, Vec3]
+    """Least and greatest x, y, z in frame scan, metres."""
+    regions: dict[Framing, tuple[Vec3, Vec3]]
+    """For each framing that the scan allows, the box (least, greatest x, y, z) that the camera must frame."""
+    materials: tuple[ScanMaterial, ...] = Field(min_length=1)
+    changes: tuple[str, ...]
+    """What was done to the file's content, in order."""
+    warnings: tuple[str, ...]
+    """What the user should look at."""
+    licence: str | None
+    """As the file states it."""
+    attribution: str | None
+    """As the file states it."""
+
+
+class ScanEntry(_Facts):
+    """A usable scan."""
+
+    scan_id: str
+    """Its name in this library."""
+    person: str
+    """Who is seen; splits are by person."""
+    key: str
+    """Content address of the prepared scan."""
+    facts: ScanFacts
+
+
+class Verdict(_Facts):
+    """What became of one file."""
+
+    path: str
+    """Relative to its scans folder, with forward slashes."""
+    scan_id: str | None
+    verdict: Literal["accepted", "refused", "ignored"]
+    reason: str
+    warnings: tuple[str, ...] = ()
+    height_m: float | None = None
+    faces: int | None = None
+    colour: Colour | None = None
+    kind: str | None = None

@@ -1,0 +1,107 @@
+"""One mesh file to a key, and a key to facts: from the cache if anyone has prepared it before, else through a probe.
+
+The key is known before anything is imported: it hashes the mesh and every file that it uses. So a second run starts
+no importer, two runs share work, and a scan that once crashed Blender is not tried again.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from synth.recipe import canonical_sha256
+from synth.scans_colour import find_beside
+from synth.scans_facts import IMPORTER_VERSION, ScanFacts
+from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_uri, write_atomically
+from synth.scans_formats import References, fbx_references, obj_references, ply_references, sniff
+from synth.scans_gltf import gltf_references
+from synth.scans_prepare import Source, prepare_scan
+from synth.scans_raw import BadScan, HostLimit, Probe
+from synth.scans_store import load_facts
+
+_REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_references, ".gltf": gltf_references,
+               ".fbx": fbx_references}  # fmt: skip
+
+_UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A mesh file whose companions are settled."""
+
+    file: FoundFile
+    source: Source
+    parts: tuple[Path, ...]
+    """Material libraries and buffers."""
+    key: str
+
+    @property
+    def companions(self) -> tuple[Path, ...]:
+        """Every other file that this mesh uses or may use."""
+        beside = () if self.source.beside is None else (self.source.beside,)
+        return (*self.parts, *self.source.pictures.values(), *beside)
+
+
+def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory) -> Job:
+    """Settles what a mesh file uses, among `files`, and its key. Raises BadScan."""
+    path, suffix = file.path, file.path.suffix.lower()
+    try:
+        sniff(path)
+        references = _REFERENCES[suffix](path, file.root)
+        source = _source(file, references, files)
+        used = [("mesh", suffix, path), *(("part", part.name, part) for part in references.parts)]
+        used += [("picture", name, picture) for name, picture in source.pictures.items()]
+        used += [("beside", source.beside.name, source.beside)] if source.beside else []
+        content = sorted([role, name, hashes.sha256(part)] for role, name, part in used)
+    except OSError as error:
+        raise BadScan(f"cannot be read ({error.strerror})") from error
+    key = canonical_sha256({"content": content, "notes": source.notes, "importer_version": IMPORTER_VERSION})[:32]
+    return Job(file, source, references.parts, key)
+
+
+def run_job(job: Job, store: Path, probe: Probe) -> ScanFacts | str:
+    """Facts of the prepared scan, or the reason why it is refused. Raises ImporterBroken; OSError for the cache."""
+    refusal = store / f"{job.key}.refused"
+    target = store / job.key
+    try:
+        return load_facts(store, job.key)
+    except BadScan:
+        shutil.rmtree(target, ignore_errors=True)  # not there, or damaged
+    if (reason := _read_refusal(refusal)) is not None:
+        return reason
+    try:
+        return prepare_scan(probe(job.file.path, job.file.root), job.source, target)
+    except HostLimit as error:
+        reason = f"{error}; to try again delete {refusal.name} from the cache"
+    except BadScan as error:
+        reason = str(error)
+    except _UNFORESEEN as error:
+        # A stranger's file found a hole in this program: that must cost one scan, not the run, and must be seen.
+        return f"cannot be prepared, a fault of this program ({type(error).__name__}: {str(error)[:200]})"
+    write_atomically(refusal, json.dumps({"reason": reason}).encode())
+    return reason
+
+
+def _source(file: FoundFile, references: References, files: set[Path]) -> Source:
+    path, suffix = file.path, file.path.suffix.lower()
+    resolve = resolve_uri if suffix in (".glb", ".gltf") else resolve_reference
+    found = {name: resolve(name, path.parent, file.root) for name in references.pictures}
+    pictures = {name: picture for name, picture in found.items() if picture is not None}
+    # A PLY without TextureFile has no use for pictures.
+    wants = not pictures and not references.embedded and (suffix != ".ply" or bool(references.pictures))
+    return Source(
+        suffix=suffix,
+        pictures=pictures,
+        beside=find_beside(path, files) if wants else None,
+        trust_beside=suffix == ".obj",
+        notes=references.notes,
+        licence=references.licence,
+        attribution=references.attribution,
+    )
+
+
+def _read_refusal(file: Path) -> str | None:
+    try:
+        return str(json.loads(file.read_bytes())["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,218 @@
+"""The surface of a scan: broken faces dropped, winding outwards, one normal per corner.
+
+Every face that goes and every normal that is made is counted and said. Arrays in, arrays out; units do not matter.
+Where the mesh stands is `synth.scans_geometry`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from synth.scans_raw import BadScan, RawMesh
+
+#: A vertex further out than this many median radii is a broken number, not a body part (3e38 and the like).
+_STRAY_RADII = 1000.0
+#: Steps of single precision coarser than this share of the extent show as a staircase.
+_MAX_STEP = 1 / 4000
+#: Importers replace NaN by 0: faces that reach for the origin with edges this many times the usual are torn.
+_TORN_EDGES = 10.0
+#: Faces thinner than this (area over squared extent) have no direction in float32.
+_LEAST_AREA = 1e-13
+#: Authored normals are kept while at most this share of corners is unusable; those are filled with smooth ones.
+_MAX_BAD_NORMALS = 0.05
+#: A mesh with at most this share of open edges encloses a volume, whose sign tells inside from outside.
+_NEARLY_CLOSED = 0.05
+#: An open sheet (half a face) is wound inwards when this share of its area faces its centroid. Measured 0.93 on one.
+_INWARDS = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A cleaned mesh. V vertices, T triangles; all vertices used, all numbers finite."""
+
+    mesh: RawMesh
+    """Its normals are filled in and unit."""
+    normals_from: Literal["authored", "smooth"]
+    welded: np.ndarray
+    """(V,) int64: vertices at one place share a number, so that seams are no edges."""
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def clean_surface(mesh: RawMesh) -> Surface:
+    """Drops what is no surface, turns it outwards, completes its normals. Raises BadScan when nothing is left."""
+    changes: list[str] = []
+    warnings: list[str] = []
+    count = len(mesh.triangles)
+    _check_precision(mesh.positions)
+    mesh = _drop_broken(mesh, warnings)
+    welded = weld(mesh.positions)
+    mesh, welded = _drop_degenerate(mesh, welded, changes)
+    if len(mesh.triangles) == 0:
+        raise BadScan(f"all {count} faces are degenerate or use broken vertices")
+    extent = np.ptp(mesh.positions, axis=0)
+    if extent.min() <= 1e-6 * extent.max():
+        raise BadScan(f"flat: its extent is {extent[0]:.4g} x {extent[1]:.4g} x {extent[2]:.4g}")
+    mesh, turned = _wind_outwards(mesh, welded)
+    if turned:
+        changes.append("faces were wound inwards: turned, normals made anew")
+    normals, source = _complete_normals(mesh, welded, use_authored=not turned, warnings=warnings)
+    return Surface(replace(mesh, normals=normals), source, welded, tuple(changes), tuple(warnings))
+
+
+def weld(positions: np.ndarray) -> np.ndarray:
+    """(V,) int64 numbers of places: equal for vertices whose float32 positions are equal."""
+    centred = (positions - positions.mean(axis=0)).astype(np.float32) + np.float32(0)  # -0 and 0 are one place
+    order = np.lexsort(centred.T)
+    ordered = centred[order]
+    new = np.ones(len(ordered), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    places = np.empty(len(positions), dtype=np.int64)
+    places[order] = np.cumsum(new) - 1
+    return places
+
+
+def smooth_normals(positions: np.ndarray, triangles: np.ndarray, welded: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) float32 unit normals per corner: face normals weighted by their angle at each place.
+
+    Angle weights do not depend on how a surface is cut into triangles (Thurmer and Wuthrich 1998).
+    """
+    corners = positions[triangles]  # (T, 3, 3)
+    face = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+    ahead = _unit(np.roll(corners, -1, axis=1) - corners)
+    back = _unit(np.roll(corners, 1, axis=1) - corners)
+    angle = np.arccos(np.clip((ahead * back).sum(axis=2), -1, 1))  # (T, 3)
+    place = welded[triangles].ravel()
+    total = np.stack(
+        [np.bincount(place, (angle * face[:, None, axis]).ravel(), welded.max() + 1) for axis in range(3)], axis=1
+    )
+    smooth = total[place].reshape(-1, 3, 3)
+    length = np.linalg.norm(smooth, axis=2, keepdims=True)
+    # Where sheets meet back to back the sum vanishes: the face itself is then the best that can be said.
+    smooth = np.where(length > 1e-6, smooth, face[:, None, :])
+    return _unit(smooth).astype(np.float32)
+
+
+def _check_precision(positions: np.ndarray) -> None:
+    """Importers keep single precision: far from the origin nothing but steps is left of a surface."""
+    finite = positions[np.isfinite(positions).all(axis=1)]
+    if len(finite) == 0:
+        raise BadScan("no vertex has finite coordinates")
+    low, high = np.percentile(finite, [5, 95], axis=0)
+    step = float(np.spacing(np.float32(np.abs([low, high]).max())))
+    if step > _MAX_STEP * (high - low).max() > 0:
+        raise BadScan(f"its coordinates lie so far from the origin that steps of {step:.2g} are left; move it there")
+
+
+def _zeroed(mesh: RawMesh) -> np.ndarray:
+    """(V,) vertices of which an importer has put a coordinate to 0 because it was no number.
+
+    All their faces reach there with edges far longer than the mesh's.
+    """
+    zero = (mesh.positions == 0).any(axis=1)
+    if not zero.any() or len(mesh.triangles) == 0:
+        return np.zeros(len(zero), dtype=bool)
+    corners = mesh.positions[mesh.triangles]
+    with np.errstate(invalid="ignore", over="ignore"):
+        longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(axis=1)
+        torn = longest > _TORN_EDGES * np.median(longest)
+    faces = np.bincount(mesh.triangles.ravel(), minlength=len(zero))
+    torn_faces = np.bincount(mesh.triangles[torn].ravel(), minlength=len(zero))
+    return zero & (faces > 0) & (torn_faces == faces)
+
+
+def _drop_broken(mesh: RawMesh, warnings: list[str]) -> RawMesh:
+    finite = np.isfinite(mesh.positions).all(axis=1) & ~_zeroed(mesh)
+    if not finite.any():
+        raise BadScan("no vertex has usable coordinates")
+    centre = np.median(mesh.positions[finite], axis=0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        radius = np.abs(mesh.positions - centre).max(axis=1)
+        good = finite & ~(radius > _STRAY_RADII * max(np.median(radius[finite]), 1e-30))
+    broken = int((~good).sum())
+    if not broken:
+        return mesh
+    kept = good[mesh.triangles].all(axis=1)
+    warnings.append(f"{broken} vertices with broken coordinates: {int((~kept).sum())} faces that use them dropped")
+    return _select(mesh, kept)[0]
+
+
+def _drop_degenerate(mesh: RawMesh, welded: np.ndarray, changes: list[str]) -> tuple[RawMesh, np.ndarray]:
+    if len(mesh.triangles) == 0:
+        return mesh, welded
+    a, b, c = np.moveaxis(mesh.positions[mesh.triangles], 1, 0)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    place = welded[mesh.triangles]
+    distinct = (place[:, 0] != place[:, 1]) & (place[:, 1] != place[:, 2]) & (place[:, 2] != place[:, 0])
+    kept = distinct & (area > _LEAST_AREA * np.ptp(mesh.positions, axis=0).max() ** 2)
+    if not kept.all():
+        changes.append(f"{int((~kept).sum())} degenerate faces dropped")
+    mesh, used = _select(mesh, kept)
+    return mesh, weld(mesh.positions) if len(used) else welded[:0]
+
+
+def _select(mesh: RawMesh, kept: np.ndarray) -> tuple[RawMesh, np.ndarray]:
+    """The mesh with some faces only, and the vertices they use."""
+    used, triangles = np.unique(mesh.triangles[kept], return_inverse=True)
+    chosen = {
+        name: None if (array := getattr(mesh, name)) is None else array[kept]
+        for name in ("normals", "uvs", "colors", "material")
+    }
+    triangles = triangles.reshape(-1, 3).astype(np.int32)
+    return replace(mesh, positions=mesh.positions[used], triangles=triangles, **chosen), used
+
+
+def _wind_outwards(mesh: RawMesh, welded: np.ndarray) -> tuple[RawMesh, bool]:
+    """The mesh, turned inside out if it was as a whole."""
+    corners = mesh.positions[mesh.triangles] - mesh.positions.mean(axis=0)
+    cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    if _open_share(welded[mesh.triangles]) <= _NEARLY_CLOSED:
+        inwards = np.einsum("ij,ij->", corners[:, 0], cross) < 0
+    else:
+        facing_in = np.einsum("ij,ij->i", corners.mean(axis=1), cross) < 0
+        area = np.linalg.norm(cross, axis=1)
+        inwards = area[facing_in].sum() > _INWARDS * area.sum()
+    if not inwards:
+        return mesh, False
+    turned = {
+        name: None if (array := getattr(mesh, name)) is None else np.ascontiguousarray(array[:, ::-1])
+        for name in ("triangles", "uvs", "colors", "normals")
+    }
+    return replace(mesh, **turned), True
+
+
+def _open_share(places: np.ndarray) -> float:
+    """Share of edges that belong to one triangle only; places (T, 3)."""
+    edges = np.sort(np.concatenate([places[:, [0, 1]], places[:, [1, 2]], places[:, [2, 0]]]), axis=1)
+    keys = edges[:, 0] * (int(places.max()) + 1) + edges[:, 1]
+    _, counts = np.unique(keys, return_counts=True)
+    return float((counts == 1).mean())
+
+
+def _complete_normals(
+    mesh: RawMesh, welded: np.ndarray, use_authored: bool, warnings: list[str]
+) -> tuple[np.ndarray, Literal["authored", "smooth"]]:
+    smooth = smooth_normals(mesh.positions, mesh.triangles, welded)
+    if mesh.normals is None or not use_authored:
+        return smooth, "smooth"
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = np.linalg.norm(mesh.normals.astype(np.float64), axis=2)
+    good = np.isfinite(length) & (length > 1e-6)
+    corners = mesh.positions[mesh.triangles]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    authored = np.where(good[..., None], mesh.normals, 0.0)
+    agree = np.einsum("ijk,ik->ij", authored, face)[good] > 0
+    if (~good).mean() > _MAX_BAD_NORMALS:
+        warnings.append(f"{(~good).mean():.0%} of its normals are unusable: made anew")
+        return smooth, "smooth"
+    if agree.mean() < 0.5:
+        warnings.append("its normals point against its faces: made anew")
+        return smooth, "smooth"
+    filled = np.where(good[..., None], mesh.normals / np.where(good, length, 1.0)[..., None], smooth)
+    return filled.astype(np.float32), "authored"
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1.0)

@@ -1,0 +1,187 @@
+"""Dataset: reading what a run has stored, any sample at any time, one range of bytes each.
+
+Opens the latest version, or the records of sealed units while the run is still going on. Nothing in the folder is
+believed: names, sizes, offsets and hashes are checked before they are used. Next: `synth.store_index` for what a
+version is, `synth.codec` for what the members hold.
+"""
+
+import hashlib
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from synth.codec import BadBytes, decode_recipe, decode_sample
+from synth.recipe import SceneRecipe, sample_id
+from synth.sample import Sample
+from synth.store_files import clear_errors, listing
+from synth.store_index import Manifest, gather, is_current, read_index, read_manifest
+from synth.store_open import OpenShards
+from synth.store_places import PLACE_COLUMNS, Places
+from synth.store_record import (
+    Row,
+    RunFile,
+    StoreError,
+    UnitRecord,
+    check_store,
+    content_hash,
+    read_model,
+    read_record,
+)
+from synth.store_write import Run, Unit
+
+__all__ = ["Dataset", "StoreError"]
+
+
+class Dataset:
+    """The samples of a dataset folder, ascending by index: `len()`, `[i]`, iteration.
+
+    Safe to pickle and to fork: every process opens shards of its own. Threads may share it.
+    """
+
+    def __init__(self, path: Path | str):
+        """Raises StoreError when the folder is no dataset, holds no sealed sample, or contradicts itself."""
+        self.path = Path(path).absolute()
+        check_store(self.path)
+        with clear_errors(self.path):
+            self._run, self.manifest, table = _open_latest(self.path)
+        self._table = table if self.manifest["index"] is None else None
+        shards = [(shard["path"], shard["bytes"]) for shard in self.manifest["shards"]]
+        self._places = Places(table, np.array([size for _, size in shards], np.int64), self.path)
+        self._shards = OpenShards(self.path, shards)
+        self._last_record: tuple[Path, UnitRecord] | None = None  # rows are mostly asked for in order
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) int32: indices, ascending."""
+        return self._places.index
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, position: int) -> Sample:
+        return self.read(position)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.read(position) for position in range(len(self)))
+
+    @property
+    def root(self) -> str:
+        """Identity of the content: one hash over all samples' ids and bytes."""
+        return self.manifest["root"]
+
+    @property
+    def complete(self) -> bool:
+        """False while it is being rendered: something is sealed or staged that the version read here lacks."""
+        if self.manifest["index"] is None or not is_current(self._run, self.manifest):
+            return False
+        staging = self._run.folder / "staging"
+        return not any(name.endswith(".tar") for bucket in listing(staging) for name in listing(staging / bucket))
+
+    @property
+    def spec(self) -> dict:
+        """What was rendered: config, seed, library."""
+        return read_model(RunFile, self._run.file).spec
+
+    def read(self, position: int, verify: bool = False) -> Sample:
+        """The sample at a position (negative from the end); `verify` compares every byte with its hash.
+
+        Raises IndexError, or StoreError naming the sample and what is wrong with it.
+        """
+        members = self.members(position, verify)
+        try:
+            sample = decode_sample(members)
+        except BadBytes as error:
+            raise StoreError(f"{self._name(self._at(position))}: {error}") from error
+        self._own(self._at(position), sample.recipe)
+        return sample
+
+    def members(self, position: int, verify: bool = False) -> dict[str, bytes]:
+        """The stored bytes of a sample by extension, in the order they lie in the shard."""
+        i = self._at(position)
+        ranges = self._places.ranges(i)
+        start, end = min(first for first, _ in ranges.values()), max(last for _, last in ranges.values())
+        data = self._shards.read(int(self._places.shard[i]), start, end)
+        members = {name: data[first - start : last - start] for name, (first, last) in ranges.items()}
+        if verify:
+            self._verify(i, members)
+        return members
+
+    def recipe(self, position: int) -> SceneRecipe:
+        """What was decided for a sample, without reading its pictures."""
+        i = self._at(position)
+        start, end = self._places.ranges(i)["json"]
+        try:
+            recipe = decode_recipe(self._shards.read(int(self._places.shard[i]), start, end))
+        except BadBytes as error:
+            raise StoreError(f"{self._name(i)}: {error}") from error
+        return self._own(i, recipe)
+
+    def row(self, position: int) -> dict:
+        """Everything recorded about a sample: hashes, seconds, flags, refused attempts, figures to filter on."""
+        i = self._at(position)
+        row = self._record_row(i)
+        if row.content_sha256 != self._places.content(i):
+            raise StoreError(f"{self._name(i)}: its unit record speaks of other bytes than the index")
+        return row.model_dump(mode="json")
+
+    def column(self, name: str) -> list:
+        """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""
+        with clear_errors(self.path):
+            table = read_index(self.path, self.manifest) if self._table is None else self._table
+        if name not in table.column_names:
+            raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(table.column_names)}")
+        return table[name].to_pylist()
+
+    def _at(self, position: int) -> int:
+        i = operator.index(position)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"position {i} of a dataset of {len(self)} samples")
+        return i % len(self)
+
+    def _name(self, i: int) -> str:
+        return f"{self.path}: sample {sample_id(int(self.ids[i]))}"
+
+    def _own(self, i: int, recipe: SceneRecipe) -> SceneRecipe:
+        if recipe.index != self.ids[i]:
+            raise StoreError(f"{self._name(i)}: its recipe is of image {recipe.index}")
+        return recipe
+
+    def _verify(self, i: int, members: dict[str, bytes]) -> None:
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
+        if content_hash(digests) == self._places.content(i):
+            return
+        try:
+            self._record_row(i).verify(members)
+        except ValueError as error:
+            raise StoreError(f"{self._name(i)}: {error}") from error
+        raise StoreError(f"{self._name(i)}: its bytes match their unit record, but not the index")
+
+    def _record_row(self, i: int) -> Row:
+        shard = self.manifest["shards"][self._places.shard[i]]["path"]
+        first, last, _ = Path(shard).name.split("-")
+        path = self._run.record_path(Unit(int(first), int(last)))
+        try:
+            if self._last_record is None or self._last_record[0] != path:
+                self._last_record = path, read_record(path)
+            return self._last_record[1].rows[int(self.ids[i]) - int(first)]
+        except (FileNotFoundError, IndexError) as error:
+            raise StoreError(f"{self._name(i)}: has no row in {path}") from error
+
+
+def _open_latest(path: Path) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
+    """The run, its latest manifest and the places of all samples; from unit records if there are newer ones."""
+    manifest = read_manifest(path)
+    if manifest is not None:
+        run = Run(path, manifest["spec_sha256"][:12])
+        if is_current(run, manifest):
+            return run, manifest, read_index(path, manifest, PLACE_COLUMNS)
+    names = [name for name in listing(path / "runs") if (path / "runs" / name / "run.json").exists()]
+    if len(names) != 1:
+        raise StoreError(f"{path}: holds {len(names)} runs {sorted(names)[:3]}, expected one; render it again")
+    run = Run(path, names[0])
+    table, manifest = gather(run)
+    if not table.num_rows:
+        raise StoreError(f"{path}: no shard is sealed yet; wait, or run the same `synth render` again")
+    return run, manifest, table

@@ -1,0 +1,213 @@
+"""Commit: all unit records of a run become one Parquet index, one manifest and `refs/latest.json`.
+
+A manifest is a version of the dataset: immutable, named by its hash, without a clock. The columns of the index and
+their types: `synth.store_table`. Next: `synth.store` reads them back.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from synth.codec import MEMBER_FACTS
+from synth.recipe import canonical_json, canonical_sha256
+from synth.store_files import clear_errors, create_if_absent, listing, publish, write_temporary
+from synth.store_record import RunFile, Sha256, StoreError, read_model, read_record, root_hash
+from synth.store_table import TableBuilder, parquet_bytes
+from synth.store_write import Run
+
+Manifest = dict[str, Any]
+
+MANIFEST_FORMAT = "synth-manifest/1"
+
+#: The frame of every number in the dataset, repeated in its manifest.
+CONVENTIONS = {
+    "world": "right-handed, z up, metres; the first subject's lowest point near z = 0",
+    "camera": "OpenCV: x right, y down, z forward; world_from_camera maps camera points to the world",
+    "pixel": "the image spans [0, W] x [0, H]; the centre of (row, col) is (col + 0.5, row + 0.5)",
+    "depth": "planar z in metres at the pixel centre; +inf where no subject",
+    "normal": "unit, camera frame, towards the camera: a facing wall is (0, 0, -1); 0 where no subject",
+    "instance": "0 background, k the k-th subject of the recipe, at the pixel centre; mask = instance > 0",
+    "alpha": "soft coverage 0..255, for compositing, never supervision",
+    "rgb": "sRGB, 8 bit",
+    "content_sha256": "sha256 of the canonical JSON of sorted [member, sha256] pairs",
+    "pixels_sha256": "sha256 of the canonical JSON of {array: sha256 of its decoded values, C order, little endian}",
+    "root": "sha256 over lines '<sample_id> <content_sha256>', ascending",
+}
+
+_REF = re.compile(r"sha256:([0-9a-f]{64})")
+
+
+class _Ref(BaseModel):
+    manifest: str
+
+
+class _IndexEntry(BaseModel):
+    path: Annotated[str, StringConstraints(pattern=r"^indexes/[0-9a-f]{64}\.parquet$")]
+    sha256: Sha256
+    rows: int = Field(ge=0)
+
+
+class _ShardEntry(BaseModel):
+    path: Annotated[str, StringConstraints(pattern=r"^shards/[0-9]{8}-[0-9]{8}-[0-9a-f]{12}\.tar$")]
+    bytes: int = Field(gt=0, lt=2**53)
+    sha256: Sha256
+    samples: int = Field(gt=0)
+
+
+class _ManifestCheck(BaseModel):
+    """What of a manifest is relied upon; the rest is for people."""
+
+    format: Literal["synth-manifest/1"]
+    root: Sha256
+    spec_sha256: Sha256
+    index: _IndexEntry
+    shards: tuple[_ShardEntry, ...] = Field(min_length=1)
+
+
+def commit(run: Run, *, lineage: dict) -> Manifest:
+    """Makes all sealed units of the run the latest version of its dataset; returns the manifest.
+
+    lineage: how it came about (hosts, times, revisions: JSON values), added to `run.json`; part of no hash. With
+    nothing new sealed, the manifest is the one that was there and no file is written.
+    """
+    with clear_errors(run.out):
+        _remember(run, lineage)
+        latest = read_manifest(run.out)
+        if latest is not None and is_current(run, latest) and not _shard_fault(run.out, latest):
+            return latest
+        table, manifest = gather(run)
+        if not table.num_rows:
+            raise StoreError(f"{run.out}: no shard is sealed yet; run `synth render` again")
+        fault = _shard_fault(run.out, manifest)
+        if fault:  # a record without its shard must not become a version
+            raise StoreError(f"{fault}; put it back, or delete its unit record to render its samples again")
+        data = parquet_bytes(table)
+        digest = hashlib.sha256(data).hexdigest()
+        publish(write_temporary(run.out, [data]), run.out / "indexes" / f"{digest}.parquet")
+        manifest["index"] = {"path": f"indexes/{digest}.parquet", "sha256": digest, "rows": table.num_rows}
+        data = canonical_json(manifest).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        create_if_absent(write_temporary(run.out, [data]), run.out / "manifests" / f"{digest}.json")
+        ref = canonical_json({"manifest": f"sha256:{digest}"}).encode()
+        publish(write_temporary(run.out, [ref]), run.out / "refs" / "latest.json")
+    return manifest
+
+
+def gather(run: Run):
+    """All sealed units as (pyarrow table, manifest without its index), records read one at a time."""
+    spec = read_model(RunFile, run.file).spec
+    builder, next_index = TableBuilder(), 0
+    for unit in run.units():
+        # Two runs of different N at the same time may seal overlapping units; their common samples are the same.
+        if unit.last >= next_index:
+            builder.add(read_record(run.record_path(unit)), next_index)
+            next_index = unit.last + 1
+    table = builder.table()
+    manifest = {
+        "format": MANIFEST_FORMAT,
+        "name": None,
+        "version": None,
+        "parents": [],
+        "spec_sha256": canonical_sha256(spec),
+        "root": root_hash(builder.contents()),
+        "index": None,
+        "shards": builder.shards,
+        "members": MEMBER_FACTS,
+        "environments": [
+            {"env_id": env_id, "samples": count, "facts": _environment(run, env_id)}
+            for env_id, count in sorted(builder.environments.items())
+        ],
+        "licences": _licences(spec),
+        "assets": {kind: spec.get(kind, []) for kind in ("scans", "backgrounds")},
+        "conventions": CONVENTIONS,
+    }
+    return table, manifest
+
+
+def read_manifest(out: Path) -> Manifest | None:
+    """The latest manifest, checked against its hash; None when nothing has been committed. Raises StoreError."""
+    ref_path = out / "refs" / "latest.json"
+    try:
+        ref = _REF.fullmatch(read_model(_Ref, ref_path).manifest)
+    except FileNotFoundError:
+        return None
+    if ref is None:
+        raise StoreError(f"{ref_path}: does not name a manifest by its sha256")
+    path = out / "manifests" / f"{ref[1]}.json"
+    try:
+        read_model(_ManifestCheck, path)
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: is missing, though {ref_path.name} names it") from error
+    if hashlib.sha256(data).hexdigest() != ref[1]:
+        raise StoreError(f"{path}: was changed, its sha256 is not its name")
+    return json.loads(data)
+
+
+def read_index(out: Path, manifest: Manifest, columns: list[str] | None = None):
+    """The manifest's index (or some of its columns) as a pyarrow table. Raises StoreError when it was changed."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    path = out / manifest["index"]["path"]
+    try:
+        if _file_sha256(path) != manifest["index"]["sha256"]:
+            raise StoreError(f"{path}: was changed, its sha256 is not that of the manifest")
+        table = parquet.read_table(path, columns=columns)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+    if table.num_rows != manifest["index"]["rows"]:
+        raise StoreError(f"{path}: has {table.num_rows} rows, the manifest says {manifest['index']['rows']}")
+    return table
+
+
+def is_current(run: Run, manifest: Manifest) -> bool:
+    """Whether the manifest holds every sealed sample of the run, and its index is there."""
+    sealed = sum(len(ids) for ids in run.sealed_ids())
+    return manifest["index"]["rows"] >= sealed and (run.out / manifest["index"]["path"]).exists()
+
+
+def _remember(run: Run, lineage: dict) -> None:
+    stored = read_model(RunFile, run.file)
+    changed = stored.model_copy(update={"lineage": {**stored.lineage, **json.loads(canonical_json(lineage))}})
+    if changed != stored:
+        publish(write_temporary(run.out, [canonical_json(changed).encode()]), run.file)
+
+
+def _shard_fault(out: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the first shard that is missing or cut short, by name and size alone."""
+    for shard in manifest["shards"]:
+        path = out / shard["path"]
+        if not path.is_file():
+            return f"{path}: is missing"
+        if path.stat().st_size != shard["bytes"]:
+            return f"{path}: has {path.stat().st_size} bytes instead of {shard['bytes']}"
+    return None
+
+
+def _environment(run: Run, env_id: str) -> dict[str, str] | None:
+    path = run.folder / "environments" / f"{env_id}.json"
+    if path.name not in listing(path.parent):  # not exists(): env_id is a stranger's text and may hold a slash
+        return None
+    try:
+        facts = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise StoreError(f"{path}: is no JSON ({error})") from error
+    if not isinstance(facts, dict) or canonical_sha256(facts)[:12] != env_id:
+        raise StoreError(f"{path}: was changed, its hash is not its name")
+    return facts
+
+
+def _licences(spec: dict) -> list[str]:
+    """Licences that the spec's scans and backgrounds state."""
+    items = [item for kind in ("scans", "backgrounds") for item in spec.get(kind, []) if isinstance(item, dict)]
+    return sorted({item["licence"] for item in items if item.get("licence")})
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

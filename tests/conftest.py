@@ -1,0 +1,66 @@
+"""Fixtures that several files share: a library of balls without Blender, and one that came through Blender."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from renderers.trial import ball_obj
+from synth.backgrounds import BackgroundLibrary, load_backgrounds
+from synth.scans import ScanLibrary, load_library
+from synth.scans_raw import RawMaterial, RawMesh
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def read_ball(path: Path, root: Path) -> RawMesh:
+    """A probe that reads the OBJ of `ball_obj` without Blender."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    positions = np.array([[float(x) for x in line[1:4]] for line in lines if line[0] == "v"])
+    triangles = []
+    for line in (line for line in lines if line[0] == "f"):
+        corners = [int(c.split("/")[0]) - 1 for c in line[1:]]
+        triangles += [[corners[0], corners[k], corners[k + 1]] for k in range(1, len(corners) - 1)]
+    return RawMesh(
+        positions=positions,
+        triangles=np.array(triangles, np.int32),
+        normals=None,
+        uvs=None,
+        colors=None,
+        material=np.zeros(len(triangles), np.uint16),
+        materials=(RawMaterial("ball", None, False, (0.5, 0.5, 0.5, 1.0), 0.0, 0.5),),
+    )
+
+
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> ScanLibrary:
+    """Three balls of different meshes, prepared without Blender."""
+    folder = tmp_path_factory.mktemp("balls")
+    for rings in (8, 10, 12):
+        (folder / f"ball{rings}.obj").write_text(ball_obj(rings))
+    return load_library([folder], tmp_path_factory.mktemp("cache"), read_ball)
+
+
+@pytest.fixture(scope="session")
+def skies(tmp_path_factory) -> BackgroundLibrary:
+    """Two small panoramas with a soft sun."""
+    from test_backgrounds import exr
+
+    from synth.backgrounds import directions
+
+    folder = tmp_path_factory.mktemp("skies")
+    d = directions(128, 64)
+    for name, tint in (("warm", (1.0, 0.8, 0.6)), ("cold", (0.6, 0.8, 1.1))):
+        sun = 6 * np.exp(-20 * (1 - d @ np.array([0.5, 0.5, 0.7071])))
+        (folder / f"{name}.exr").write_bytes(exr((0.5 + 0.4 * d[..., 2] + sun)[..., None] * np.array(tint)))
+    return load_backgrounds(sorted(folder.iterdir()), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real scans that lie beside a development checkout; a stranger's clone has none and skips."""
+    folder = Path(__file__).parents[2] / "shared" / "assets"
+    if not (folder / "scans").is_dir():
+        pytest.skip(f"no real scans: {folder} is not there")
+    return folder

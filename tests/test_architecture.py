@@ -1,0 +1,149 @@
+"""Who may import what (layers), what stays out of which process, and what no file may do."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
+LAYERS = [
+    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch"},
+    {"synth.recipe"},
+    {"synth.config"},
+    {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
+    {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
+     "renderers.film", "renderers.panorama"},
+    {"synth.store", "renderers.blender", "renderers.analytic"},
+    {"synth.report", "synth.pipeline", "renderers.trial"},
+    {"synth.doctor"},
+    {"synth.cli"},
+]  # fmt: skip
+
+#: Imports by name inside a function that may point upwards, with the reason.
+UPWARD = {
+    ("renderers.base", "renderers.analytic"),  # make_renderer: the engine is chosen where it runs
+    ("renderers.base", "renderers.blender"),
+}
+
+#: Heavy package: the modules that may import it.
+ONLY_IN = {
+    "bpy": ("renderers.blender", "renderers.importers"),
+    "mathutils": ("renderers.blender", "renderers.importers"),
+    "ray": ("synth.pipeline",),
+    "torch": ("train",),
+    "embreex": ("renderers.raycast",),
+    "pyarrow": ("synth.store",),
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): ast.parse(path.read_text())
+        for package in ("synth", "renderers", "train")
+        for path in sorted((ROOT / package).glob("*.py"))
+        if path.name != "__init__.py"
+    }
+
+
+def imports(tree: ast.Module) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [n if n in MODULES else node.module for n in inner]
+    return names
+
+
+def family(module: str) -> str:
+    package, _, name = module.partition(".")
+    return f"{package}.{name.split('_')[0]}"
+
+
+def layer(module: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if module in names or family(module) in names:
+            return number
+    raise AssertionError(f"{module} stands in no layer: add it to LAYERS")
+
+
+MODULES = modules()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_to_lower_layers(module):
+    if module.startswith("train."):
+        return
+    for name in imports(MODULES[module]):
+        if name.split(".")[0] not in ("synth", "renderers", "train") or name in ("synth", "renderers"):
+            continue
+        if (module, name) in UPWARD or family(name) == family(module):
+            continue
+        assert layer(name) < layer(module), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_packages_stay_in_their_rooms(module):
+    for name in imports(MODULES[module]):
+        rooms = ONLY_IN.get(name.split(".")[0])
+        if rooms:
+            assert module.startswith(rooms), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_hidden_chance_clock_or_pickle(module):
+    for name in imports(MODULES[module]):
+        assert name.split(".")[0] not in ("random", "pickle", "shelve", "marshal"), f"{module} imports {name}"
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            assert text != "time.time", f"{module}: the wall clock must decide nothing"
+            if text.startswith("np.random."):
+                allowed = ("np.random.Generator", "np.random.default_rng", "np.random.SeedSequence")
+                assert text.startswith(allowed), f"{module}: {text} is a hidden generator"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert keywords.get("allow_pickle") == "False", f"{module}: np.load without allow_pickle=False"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            assert module.startswith(("synth.cli", "renderers.importers")), f"{module} prints"
+
+
+def test_packages_hold_a_docstring_and_nothing_else():
+    for package in ("synth", "renderers", "train"):
+        tree = ast.parse((ROOT / package / "__init__.py").read_text())
+        assert len(tree.body) == 1 and ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_file_and_public_function_says_what_it_does(module):
+    tree = MODULES[module]
+    assert ast.get_docstring(tree), f"{module} has no docstring"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{module}.{node.name} has no docstring"
+
+
+def test_help_imports_no_heavy_package():
+    code = (
+        "import sys; from synth.cli import main; main(['--help'])\n"
+        "heavy = {'bpy', 'ray', 'torch', 'numpy', 'pydantic', 'pyarrow', 'trimesh'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_render_node_needs_no_torch_and_synth_needs_no_bpy():
+    code = (
+        "import sys\n"
+        "for name in ('bpy', 'torch', 'ray'): sys.modules[name] = None\n"
+        "import synth.pipeline, synth.cli_render, synth.cli_scans, synth.cli_check, synth.cli_view, synth.cli_plan\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,228 @@
+"""The command line as a user meets it: one clear line and a true exit code for every wrong input; the main road end to
+end through real Blender and real Ray."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_backgrounds import exr, sky
+
+from renderers.trial import ball_obj
+from synth.store import Dataset
+
+
+def synth(*args, cwd=None, env=None, timeout=300) -> subprocess.CompletedProcess:
+    code = "import sys; from synth.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with scans/, backgrounds/ and a cache/ that fills as commands run."""
+    root = tmp_path_factory.mktemp("place")
+    (root / "scans").mkdir()
+    for rings in (16, 24):
+        (root / "scans" / f"ball{rings}.obj").write_text(ball_obj(rings))
+    (root / "scans" / "empty.obj").write_text("")
+    (root / "scans" / "notes.txt").write_text("hello")
+    (root / "backgrounds").mkdir()
+    (root / "backgrounds" / "sky.exr").write_bytes(exr(sky()))
+    (root / "backgrounds" / "wall.jpg").write_bytes(b"\xff\xd8")
+    return root
+
+
+def common(place: Path, *more) -> list:
+    return ["--scans", place / "scans", "--cache", place / "cache", "--backgrounds", place / "backgrounds", *more]
+
+
+def small(place: Path, *more) -> list:
+    return common(place, "--width", 48, "--height", 64, "--spp", 2, *more)
+
+
+def test_help_names_every_command_and_is_quick():
+    started = os.times()
+    done = synth("--help")
+    used = os.times()
+    assert done.returncode == 0
+    for command in ("render", "scans", "check", "view", "config", "assets", "doctor", "plan"):
+        assert command in done.stdout
+    cpu = used.children_user + used.children_system - started.children_user - started.children_system
+    assert cpu < 1.0  # measured 0.06; far above, for machines are noisy
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ([], 2, ""),
+        (["paint"], 2, "no command 'paint'"),
+        (["render", "--scans", "x", "--out", "y", "--n", "0"], 1, "--n 0"),
+        (["render", "--scans", "x", "--out", "y"], 1, "--n N"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--set", "film.sp=3"], 1, "film.sp"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--config", "no.yaml"], 1, "no.yaml"),
+        (["render", "--scans", "no-such-folder", "--out", "y", "--n", "3"], 1, "no-such-folder"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--workers", "-1"], 1, "--workers -1"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--save-blend", "a.blend"], 1, "--index"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--seed", "-4"], 2, "negative"),
+        (["check", "no-such-dataset"], 1, "no-such-dataset"),
+        (["view", "no-such-dataset"], 1, "no-such-dataset"),
+        (["scans", "no-such-folder"], 1, "no-such-folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_true_exit_code(args, code, message, tmp_path):
+    done = synth(*args, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert code == 2 or len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir()), "a refused command left something behind"
+
+
+def test_config_show_and_schema():
+    import yaml
+
+    assert yaml.safe_load(synth("config", "show").stdout)["width"] == 768
+    assert json.loads(synth("config", "schema").stdout)["properties"]["film"]
+
+
+@pytest.mark.blender
+def test_scans_gives_every_file_a_verdict(place, tmp_path):
+    done = synth("scans", place / "scans", "--cache", place / "cache", "--json", tmp_path / "v.json")
+    assert done.returncode == 0, done.stderr
+    verdicts = {v["path"]: v for v in json.loads((tmp_path / "v.json").read_text())}
+    assert {path: v["verdict"] for path, v in verdicts.items()} == {
+        "ball16.obj": "accepted", "ball24.obj": "accepted", "empty.obj": "refused", "notes.txt": "ignored",
+    }  # fmt: skip
+    assert set(verdicts["ball16.obj"]) == {
+        "path", "scan_id", "verdict", "reason", "warnings", "height_m", "faces", "colour", "kind",
+    }  # fmt: skip
+    assert "empty.obj" in done.stdout and verdicts["empty.obj"]["reason"]
+
+
+@pytest.mark.blender
+def test_a_folder_without_scans_is_one_line(place, tmp_path):
+    done = synth("scans", place / "backgrounds", "--cache", tmp_path / "cache")
+    assert done.returncode == 1 and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.blender
+@pytest.mark.ray
+def test_the_main_road_is_the_same_for_every_number_of_workers_and_after_ctrl_c(place, tmp_path):
+    """Done-when 4, through the real command: 0, 1 and 2 workers, and a run stopped by Ctrl-C and continued."""
+    roots = {}
+    for workers in (0, 1, 2):
+        out = tmp_path / f"w{workers}"
+        done = synth("render", *small(place, "--n", 10, "--out", out, "--workers", workers))
+        assert done.returncode == 0, done.stderr
+        roots[workers] = (Dataset(out).root, _shards(out))
+    stopped = tmp_path / "stopped"
+    _render_and_interrupt(place, stopped)
+    done = synth("render", *small(place, "--n", 10, "--out", stopped, "--workers", 2))
+    assert done.returncode == 0, done.stderr
+    roots["stopped"] = (Dataset(stopped).root, _shards(stopped))
+    assert len({json.dumps(r) for r in roots.values()}) == 1, roots
+
+    again = synth("render", *small(place, "--n", 10, "--out", stopped, "--workers", 2))
+    assert again.returncode == 0 and "nothing to do" in again.stdout
+    other = synth("render", *small(place, "--n", 10, "--out", stopped, "--set", "light.target_linear=0.3"))
+    assert other.returncode == 1 and "target_linear" in other.stderr
+    other = synth("render", *small(place, "--n", 10, "--out", stopped, "--seed", 5))
+    assert other.returncode == 1 and "seed" in other.stderr
+
+    checked = synth("check", stopped)
+    assert checked.returncode == 0 and "no fault" in checked.stdout
+    viewed = synth("view", stopped)
+    assert viewed.returncode == 0 and (stopped / "report" / "index.html").stat().st_size > 10_000
+
+
+def _shards(out: Path) -> dict[str, int]:
+    import hashlib
+
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "shards").iterdir())}
+
+
+def _render_and_interrupt(place: Path, out: Path) -> None:
+    """Starts the command and presses Ctrl-C once two samples are staged."""
+    code = "import sys; from synth.cli import main; sys.exit(main())"
+    args = [sys.executable, "-c", code, "render", *map(str, small(place, "--n", 10, "--out", out, "--workers", 2))]
+    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("runs/*/staging/*/*.tar"))) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in stderr, (process.returncode, stderr)
+
+
+@pytest.mark.blender
+def test_a_faulty_dataset_fails_the_check_by_name(place, tmp_path):
+    out = tmp_path / "set"
+    assert synth("render", *small(place, "--n", 3, "--out", out, "--workers", 0)).returncode == 0
+    shard = next((out / "shards").iterdir())
+    data = bytearray(shard.read_bytes())
+    place_of_exr = data.index(b"v/1\x01")
+    data[place_of_exr + 400] ^= 0xFF
+    os.chmod(shard, 0o644)
+    shard.write_bytes(data)
+    done = synth("check", out)
+    assert done.returncode == 1 and "1 faulty" in done.stdout and "00000000" in done.stdout
+
+
+@pytest.mark.blender
+def test_one_image_with_its_scene(place, tmp_path):
+    done = synth(
+        "render", *small(place, "--index", 4, "--out", tmp_path / "one", "--save-blend", tmp_path / "scene.blend")
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "one" / "00000004.rgb.png").is_file() and (tmp_path / "scene.blend").stat().st_size > 10_000
+
+
+@pytest.mark.blender
+def test_analytic_needs_no_blender_once_scans_are_prepared_and_plan_measures(place, tmp_path):
+    args = small(place, "--engine", "analytic")
+    done = synth("render", *args, "--n", 150, "--out", tmp_path / "set", "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    dataset = Dataset(tmp_path / "set")
+    assert len(dataset) == 150 and len(list((tmp_path / "set" / "shards").iterdir())) == 2
+    assert np.isfinite(dataset[7].depth_m[dataset[7].mask]).all()
+    done = synth("plan", *args, "--n", 500000)
+    assert done.returncode == 0 and "core-hours" in done.stdout and "3907 shards" in done.stdout
+
+
+@pytest.mark.blender
+def test_a_full_disk_is_one_line_and_loses_nothing(place, tmp_path):
+    """A limit on file size stands in for a full disk: the same error from the same calls."""
+    out = tmp_path / "set"
+    code = (
+        "import resource, signal, sys; from synth.cli import main\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); sys.exit(main())"
+    )
+    args = list(map(str, small(place, "--n", 3, "--engine", "analytic", "--out", out, "--workers", 0)))
+    done = subprocess.run([sys.executable, "-c", code, "render", *args], capture_output=True, text=True)
+    said = [line for line in done.stderr.splitlines() if line.startswith("synth:")]
+    assert done.returncode == 1 and len(said) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert str(out) in done.stderr
+    assert synth("render", *args).returncode == 0
+    assert len(Dataset(out)) == 3
+
+
+@pytest.mark.blender
+@pytest.mark.ray
+def test_real_scans_become_a_checked_dataset(shared, tmp_path):
+    """Done-when 2 at small size: every usable file of the real scans, through Blender and Ray."""
+    args = ["--scans", shared / "scans", "--cache", tmp_path / "cache", "--width", 96, "--height", 128, "--spp", 2]
+    done = synth("render", *args, "--n", 22, "--out", tmp_path / "set", "--workers", 2, timeout=500)
+    assert done.returncode == 0, done.stderr
+    dataset = Dataset(tmp_path / "set")
+    seen = {subject.scan_id for sample in dataset for subject in sample.recipe.subjects}
+    assert len(seen) == 11, seen
+    assert synth("check", tmp_path / "set").returncode == 0

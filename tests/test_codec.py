@@ -1,0 +1,95 @@
+"""Sample <-> bytes: round trip within the stated errors, deterministic, and nothing believed that is not so."""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import OpenEXR
+import pytest
+from PIL import Image
+from worlds import angles_deg, ball_sample
+
+from synth.codec import MEMBERS, BadBytes, decode_sample, encode_sample, stored, with_flags
+
+
+def test_round_trip_within_the_stated_errors():
+    sample = ball_sample()
+    back = decode_sample(encode_sample(sample))
+    assert back.recipe == sample.recipe
+    for name in ("rgb", "alpha", "instance"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(sample, name))
+    mask = sample.mask
+    np.testing.assert_array_equal(np.isposinf(back.depth_m), ~mask)
+    assert np.max(np.abs(back.depth_m[mask] / sample.depth_m[mask] - 1)) <= 2.0**-16
+    assert angles_deg(back.normal, sample.normal)[mask].max() < 0.03 and not back.normal[~mask].any()
+
+
+def test_members_stand_in_order_and_bytes_repeat():
+    sample = dataclasses.replace(ball_sample(), trust=ball_sample().alpha, albedo=ball_sample().rgb)
+    first, second = encode_sample(sample), encode_sample(sample)
+    assert tuple(first) == MEMBERS and first == second
+    assert decode_sample(first).trust is not None
+
+
+def test_json_has_the_fixed_schema():
+    members, sample = stored(ball_sample())
+    document = json.loads(with_flags(members, sample.recipe, ("soft_background",))["json"])
+    assert set(document) == {
+        "id",
+        "index",
+        "split",
+        "scans",
+        "people",
+        "background",
+        "width",
+        "height",
+        "focal_px",
+        "center_px",
+        "world_from_camera",
+        "flags",
+        "recipe",
+    }
+    assert document["flags"] == ["soft_background"] and isinstance(document["recipe"], str)
+
+
+def test_other_readers_find_depth_in_y_and_normals_in_rgb():
+    members = encode_sample(ball_sample())
+    assert list(OpenEXR.File(io.BytesIO(members["depth.exr"]), separate_channels=True).channels()) == ["Y"]
+    names = set(OpenEXR.File(io.BytesIO(members["normal.exr"]), separate_channels=True).channels())
+    assert names == {"R", "G", "B"}
+
+
+def _png_of_size(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("member", "data", "message"),
+    [
+        ("rgb.png", b"", "rgb.png"),
+        ("rgb.png", _png_of_size(9, 9), "expected"),
+        ("depth.exr", b"v/1\x01 not an exr", "depth.exr"),
+        ("json", b"{}", "json"),
+        ("json", b"\xff", "json"),
+        ("instance.png", None, "missing"),
+    ],
+)
+def test_broken_members_are_named(member, data, message):
+    members = encode_sample(ball_sample())
+    if data is None:
+        del members[member]
+    else:
+        members[member] = data
+    with pytest.raises(BadBytes, match=message):
+        decode_sample(members)
+
+
+@pytest.mark.parametrize("member", ["rgb.png", "depth.exr", "normal.exr"])
+def test_truncated_members_are_refused(member):
+    members = encode_sample(ball_sample())
+    members[member] = members[member][: len(members[member]) // 2]
+    with pytest.raises(BadBytes, match=member):
+        decode_sample(members)

@@ -1,0 +1,152 @@
+"""check(): a right sample passes, every known way to be wrong is refused by its name."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from worlds import ball_sample, make_camera, make_recipe
+
+from synth.camera import distance_from_z
+from synth.config import CheckLimits
+from synth.sample import BadSample, Sample, background_magnification, check, normal_error_deg
+
+LIMITS = CheckLimits()
+
+
+def mutate(sample: Sample, **arrays) -> Sample:
+    return dataclasses.replace(sample, **arrays)
+
+
+def wide_sample() -> Sample:
+    """A wide lens close by: where distance and depth differ most."""
+    camera = make_camera(focal_px=60.0, eye=(0.9, 0.2, 0.7), roll_deg=5)
+    return ball_sample(make_recipe(camera))
+
+
+def test_a_right_sample_passes():
+    assert check(ball_sample(), LIMITS) == ("soft_background",) * (
+        background_magnification(ball_sample().recipe) > LIMITS.max_magnification
+    )
+
+
+def test_right_normals_agree_with_depth():
+    camera = make_camera(width=384, height=512, focal_px=600.0)
+    assert np.median(normal_error_deg(ball_sample(make_recipe(camera)))) < 0.1
+
+
+def flip_normal(axis: int):
+    def apply(sample: Sample) -> Sample:
+        return mutate(sample, normal=sample.normal * np.where(np.arange(3) == axis, -1, 1).astype(np.float32))
+
+    return apply
+
+
+def blur(sample: Sample) -> Sample:
+    """What a filtered normal pass does: neighbours averaged, zeros of the background included."""
+    normal = sum(np.roll(sample.normal, (dy, dx), (0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
+    return mutate(sample, normal=np.where(sample.mask[..., None], normal, 0).astype(np.float32))
+
+
+def halo(sample: Sample) -> Sample:
+    grown = sample.mask | np.roll(sample.mask, 1, 1)
+    normal = np.where((grown & ~sample.mask)[..., None], np.float32([0, 0, -1]), sample.normal)
+    return mutate(sample, normal=normal.astype(np.float32))
+
+
+def paint(value):
+    def apply(sample: Sample) -> Sample:
+        rgb = sample.rgb.copy()
+        rgb[sample.mask] = value
+        return mutate(sample, rgb=rgb)
+
+    return apply
+
+
+MUTATIONS = {
+    "normal x flip": (flip_normal(0), "normal_depth|normal_away"),
+    "normal y flip": (flip_normal(1), "normal_depth|normal_away"),
+    "normal z flip": (flip_normal(2), "normal_away"),
+    "GL normals": (lambda s: mutate(s, normal=s.normal * np.float32([1, -1, -1])), "normal_away"),
+    "filtered normals": (blur, "normal_length"),
+    "normal halo": (halo, "mask_normal"),
+    "picture mirrored depth": (lambda s: mutate(s, depth_m=np.ascontiguousarray(s.depth_m[:, ::-1])), "mask_depth"),
+    "labels mirrored, picture not": (
+        lambda s: mutate(
+            s,
+            depth_m=np.ascontiguousarray(s.depth_m[:, ::-1]),
+            instance=np.ascontiguousarray(s.instance[:, ::-1]),
+            normal=np.ascontiguousarray(s.normal[:, ::-1]),
+        ),
+        "normal_depth|normal_away",
+    ),
+    "depth nan": (lambda s: mutate(s, depth_m=np.where(s.mask, np.nan, np.inf).astype(np.float32)), "mask_depth"),
+    "background depth 1e10": (lambda s: mutate(s, depth_m=np.where(s.mask, s.depth_m, np.float32(1e10))), "mask_depth"),
+    "background depth -inf": (
+        lambda s: mutate(s, depth_m=np.where(s.mask, s.depth_m, np.float32(-np.inf))),
+        "mask_depth",
+    ),
+    "negative depth": (lambda s: mutate(s, depth_m=np.where(s.mask, -s.depth_m, s.depth_m)), "depth_sign"),
+    "third instance": (lambda s: mutate(s, instance=s.instance * np.uint8(3)), "instance"),
+    "no subject": (
+        lambda s: mutate(
+            s,
+            instance=np.zeros_like(s.instance),
+            depth_m=np.full_like(s.depth_m, np.inf),
+            normal=np.zeros_like(s.normal),
+        ),
+        "no_subject",
+    ),
+    "float64 depth": (lambda s: mutate(s, depth_m=s.depth_m.astype(np.float64)), "shape"),
+    "black": (paint(0), "black"),
+    "burnt": (paint(255), "burnt"),
+    "flat": (paint(120), "flat"),
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_refused_by_name(name):
+    apply, reasons = MUTATIONS[name]
+    with pytest.raises(BadSample) as refusal:
+        check(apply(ball_sample()), LIMITS)
+    assert refusal.value.reason in reasons.split("|")
+
+
+def test_magenta_is_refused():
+    sample = ball_sample()
+    rgb = sample.rgb.copy()
+    rows, columns = np.nonzero(sample.mask)
+    few = len(rows) // 10
+    rgb[rows[:few], columns[:few]] = (200, 3, 190)
+    with pytest.raises(BadSample, match="magenta"):
+        check(mutate(sample, rgb=rgb), LIMITS)
+
+
+def test_distance_for_depth_moves_normals():
+    sample = wide_sample()
+    wrong = mutate(sample, depth_m=distance_from_z(sample.recipe.camera, sample.depth_m).astype(np.float32))
+    assert np.median(normal_error_deg(sample)) < 0.7
+    assert np.median(normal_error_deg(wrong)) > 4 * np.median(normal_error_deg(sample))
+
+
+@pytest.mark.parametrize(
+    ("radii", "limits", "reason"),
+    [
+        ((0.02, 0.02, 0.02), {}, "too_small"),
+        ((0.3, 0.3, 0.5), {"max_subject": 0.05}, "too_large"),
+        ((2.0, 2.0, 0.2), {"max_border": 0.1}, "cut_off"),
+    ],
+)
+def test_size_limits_are_shares(radii, limits, reason):
+    with pytest.raises(BadSample, match=reason):
+        check(ball_sample(radii=radii), CheckLimits(**limits))
+
+
+def test_flags_describe_and_do_not_refuse():
+    far = ball_sample(make_recipe(make_camera(focal_px=900.0, eye=(12, 2, 3))))
+    assert "soft_background" in check(far, LIMITS)
+    assert "truncated" in check(ball_sample(radii=(0.3, 2.0, 0.3)), LIMITS)
+
+
+def test_background_magnification_matches_the_measured_table():
+    camera = make_camera(width=768, height=1024, focal_px=24 / 43.27 * 1280)
+    assert background_magnification(make_recipe(camera)) == pytest.approx(4.36, abs=0.05)

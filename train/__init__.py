@@ -1,0 +1,1 @@
+"""Finetuning of Sapiens' depth and normal heads on what `synth render` made."""
