@@ -7,6 +7,7 @@ EXR in memory, for headless Blender gives pixels to files only.
 """
 
 import contextlib
+import ctypes.util
 import os
 import shutil
 import sys
@@ -23,6 +24,7 @@ from renderers.panorama import render_panorama
 from renderers.raycast import Labels, ScanCaster, cast_labels
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
+from synth.errors import UserError
 from synth.recipe import SceneRecipe
 from synth.sample import BadSample, Sample
 from synth.scans import PreparedScan, load_prepared
@@ -50,6 +52,8 @@ class BlenderRenderer:
     ):
         self._scan_store, self._background_store = scan_store, background_store
         self._engine, self._device = engine, device
+        if engine == "eevee" and ctypes.util.find_library("EGL") is None:
+            raise UserError("the eevee engine needs libEGL: apt-get install libegl1 (without it Blender aborts)")
         self._folder = scratch_folder(in_memory=True)
         self._scene = blender_scene.clear_scene()
         self._camera = blender_scene.build_camera()
@@ -146,7 +150,7 @@ class BlenderRenderer:
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "BALANCED"
         if self._device != "cpu" and not blender_scene.enable_device(self._device):
-            raise RuntimeError(f"no {self._device} device that Cycles can use; try --device cpu")
+            raise UserError(f"no {self._device} device that Cycles can use; try --device cpu")
 
     def _load_scans(self, recipe: SceneRecipe) -> None:
         wanted = [(subject.scan_key, recipe.film.material) for subject in recipe.subjects]

@@ -7,6 +7,7 @@ imported when their command is asked for, so that `synth --help` is instant.
 import argparse
 import importlib
 import os
+import signal
 import sys
 import traceback
 
@@ -26,7 +27,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command. Returns its exit code: 0 good, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C."""
+    """Runs one command. Returns its exit code: 0 good, 1 failed, 2 wrong usage, 130 Ctrl-C, 75 SIGTERM."""
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help", "help"):
         _print_overview()
@@ -53,9 +54,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(module, args: argparse.Namespace) -> int:
     try:
         return module.run(args)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("synth: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 75 if getattr(error, "number", None) == signal.SIGTERM else 130
     except BrokenPipeError:  # `synth scans DIR | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -7,11 +7,10 @@ from synth import cli_library
 from synth.cli_library import say
 from synth.cli_progress import Progress
 from synth.cli_render import soft_background_advice
-from synth.codec import stored
 from synth.errors import UserError
-from synth.pipeline_worker import Job, open_renderer
+from synth.pipeline_worker import Job, make_sample, open_renderer
 from synth.randomize import Library, draw_recipe
-from synth.sample import BadSample, background_magnification, check
+from synth.sample import background_magnification
 from synth.store_write import SHARD_SIZE
 
 #: Recipes drawn for the share of soft backgrounds: no pixels, so a thousand are cheap.
@@ -57,19 +56,17 @@ def run(args: argparse.Namespace) -> int:
 def _measure(job: Job, count: int) -> tuple[float, float, int]:
     """Mean core-seconds and bytes of an image (set-up left out), and how many attempts were refused."""
     renderer = open_renderer(job)
-    bytes_made, kept, refused, started = 0, 0, 0, time.process_time()
+    size, kept, refused, started = 0, 0, 0, time.process_time()
     try:
         with Progress("plan", count, "image") as progress:
             for index in range(count):
-                try:
-                    members, sample = stored(renderer.render(draw_recipe(job.config, job.library, job.seed, index)))
-                    check(sample, job.config.checks)
-                    bytes_made, kept = bytes_made + sum(map(len, members.values())), kept + 1
-                except BadSample:
-                    refused += 1
+                made, refusals = make_sample(renderer, job, index)
+                refused += len(refusals)
+                if made is not None:
+                    size, kept = size + sum(map(len, made.members.values())), kept + 1
                 progress.to(index + 1)
     finally:
         renderer.close()
     if not kept:
-        raise UserError(f"all {count} images were refused; `synth render --index 0` shows one")
-    return (time.process_time() - started) / kept, bytes_made / kept, refused
+        raise UserError(f"all {count} images were refused; `synth render --index 0` says why")
+    return (time.process_time() - started) / kept, size / kept, refused

@@ -9,8 +9,8 @@ from synth.cli_progress import Progress
 from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import Tally, plan_work, render_dataset
-from synth.pipeline_worker import Job, open_renderer
-from synth.randomize import Library, draw_recipe
+from synth.pipeline_worker import Job, make_sample, open_renderer
+from synth.randomize import Library
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop when more of the last 500 images had refusals (default: 0.2)",
     )
     parser.add_argument(
-        "--index", type=int, metavar="I", help="make only image I, as loose files in --out, refused or not"
+        "--index",
+        type=int,
+        metavar="I",
+        help="make only image I, as loose files in --out, as the dataset would hold it",
     )
     parser.add_argument(
         "--save-blend", type=Path, metavar="FILE.blend", help="with --index: also the scene, as a file for Blender"
@@ -169,30 +172,25 @@ def soft_background_advice(share: float, config: RenderConfig) -> str:
 
 
 def _render_one(job: Job, index: int, out: Path, save_blend: Path | None) -> int:
-    from synth.codec import stored
-    from synth.sample import BadSample, check
-
+    """One image as the dataset would hold it, as loose files."""
     blend = save_blend.absolute() if save_blend else None
-    out.mkdir(parents=True, exist_ok=True)
     renderer = open_renderer(job)
     try:
         if blend is not None and not hasattr(renderer, "save_blend"):
             raise UserError(f"--save-blend: the {job.config.film.engine} engine has no Blender scene")
-        recipe = draw_recipe(job.config, job.library, job.seed, index)
-        try:
-            members, sample = stored(renderer.render(recipe))
-        except BadSample as error:
-            raise UserError(f"image {index} was refused as {error}") from error
-        for name, data in members.items():
-            (out / f"{recipe.sample_id}.{name}").write_bytes(data)
+        made, refused = make_sample(renderer, job, index)
+        for attempt, reason, detail in refused:
+            say(f"attempt {attempt} refused as {reason}: {detail}")
         if blend is not None:
             renderer.save_blend(blend)
             say(f"scene: {blend}")
     finally:
         renderer.close()
-    try:
-        flags = check(sample, job.config.checks)
-        say(f"image {index}: {out}/{recipe.sample_id}.* (flags: {', '.join(flags) or 'none'})")
-    except BadSample as error:
-        say(f"image {index}: {out}/{recipe.sample_id}.*; a dataset would refuse it as {error}")
+    if made is None:
+        raise UserError(f"image {index}: all {len(refused)} attempts were refused")
+    out.mkdir(parents=True, exist_ok=True)
+    name = made.sample.recipe.sample_id
+    for extension, data in made.members.items():
+        (out / f"{name}.{extension}").write_bytes(data)
+    say(f"image {index}: {out}/{name}.* (flags: {', '.join(made.flags) or 'none'})")
     return 0

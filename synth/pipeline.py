@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from synth.errors import UserError
+from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task, deal_tasks
 from synth.pipeline_worker import Fate, Job, Worker
 from synth.store import StoreError
@@ -120,9 +121,12 @@ def _render_here(job: Job, run: Run, tasks: Iterator[Task]) -> Iterator[Fate]:
         return
     worker = Worker(job, run)
     try:
-        while task is not None:
-            yield from worker.render(task)
-            task = next(tasks, None)
+        with stop_requests() as stop_if_asked:
+            while task is not None:
+                for fate in worker.render(task):
+                    yield fate
+                    stop_if_asked()
+                task = next(tasks, None)
     finally:
         worker.close()
 

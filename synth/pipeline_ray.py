@@ -9,15 +9,16 @@ import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from synth.errors import UserError
+from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task
 from synth.pipeline_worker import Fate, Job, Worker
 from synth.scratch import scratch_folder
@@ -64,13 +65,16 @@ def render_on_ray(job: Job, run: Run, tasks: Iterator[Task], workers: int, addre
                 log_to_driver=False,
                 logging_level="error",
             )
-            yield from _drive(job, run, first, tasks, workers)
+            with stop_requests() as stop_if_asked:
+                yield from _drive(job, run, first, tasks, workers, stop_if_asked)
         finally:
             ray.shutdown()
             os.chdir(here)
 
 
-def _drive(job: Job, run: Run, first: Task, tasks: Iterator[Task], workers: int) -> Iterator[Fate]:
+def _drive(
+    job: Job, run: Run, first: Task, tasks: Iterator[Task], workers: int, stop_if_asked: Callable[[], None]
+) -> Iterator[Fate]:
     waiting = [first]
     job_ref, deaths = ray.put(job), Counter()
     busy: dict = {}  # stream of fates -> (actor, its task)
@@ -88,7 +92,8 @@ def _drive(job: Job, run: Run, first: Task, tasks: Iterator[Task], workers: int)
         if not start(_Actor.remote(job_ref, run)):
             break
     while busy:
-        ready, _ = ray.wait(list(busy), num_returns=1, timeout=5.0)
+        ready, _ = ray.wait(list(busy), num_returns=1, timeout=1.0)
+        stop_if_asked()
         for stream in ready:
             actor, _ = busy[stream]
             try:
@@ -98,7 +103,11 @@ def _drive(job: Job, run: Run, first: Task, tasks: Iterator[Task], workers: int)
                 if not start(actor):
                     ray.get(actor.close.remote())
                     ray.kill(actor)
-            except RayActorError:
+            except RayTaskError as error:  # what the worker itself raised: its own line, not Ray's page of it
+                raise error.cause from error
+            except RayActorError as error:
+                if "creation task" in str(error):  # it never came to life, so the next one would not either
+                    raise WorkerLost(f"a worker could not start: {_last_line(error)}; try `synth doctor`") from error
                 rest = _rest(busy.pop(stream)[1], heard.pop(stream, 0))
                 if rest is not None:
                     _count_death(deaths, rest.ids[0])
@@ -112,6 +121,10 @@ def _drive(job: Job, run: Run, first: Task, tasks: Iterator[Task], workers: int)
 def _rest(task: Task, heard: int) -> Task | None:
     """What is left of a task after its first `heard` fates."""
     return Task(task.ids[heard:], task.units[heard:]) if heard < len(task.ids) else None
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def _count_death(deaths: Counter, index: int) -> None:

@@ -14,11 +14,14 @@ from synth.codec import stored, with_flags
 from synth.config import RenderConfig
 from synth.pipeline_work import Task
 from synth.randomize import Library, draw_recipe
-from synth.sample import BadSample, check
+from synth.sample import BadSample, Sample, check
 from synth.store_write import Run, make_row
 
 #: After so many refused attempts at one index something is wrong that chance does not mend.
 MAX_ATTEMPTS = 8
+
+#: A refused attempt: (attempt, reason, detail).
+Refusal = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of one index: staged, after the refused attempts listed as (attempt, reason, detail)."""
+    """What became of one index: staged or not, after the refused attempts."""
 
     index: int
     staged: bool
-    refused: tuple[tuple[int, str, str], ...]
+    refused: tuple[Refusal, ...]
     flags: tuple[str, ...]
     seconds: float
 
@@ -66,30 +69,43 @@ class Worker:
         self._renderer.close()
 
     def _make(self, index: int) -> Fate:
-        job = self._job
         started = time.process_time()
-        refused: list[tuple[int, str, str]] = []
-        for attempt in range(MAX_ATTEMPTS):
-            recipe = draw_recipe(job.config, job.library, job.seed, index, attempt)
-            try:
-                members, sample = stored(self._renderer.render(recipe))
-                flags = check(sample, job.config.checks)
-            except BadSample as error:
-                refused.append((attempt, error.reason, error.detail))
-                continue
-            members = with_flags(members, recipe, flags)
-            seconds = time.process_time() - started
-            row = make_row(
-                sample,
-                members,
-                flags=flags,
-                env_id=self._env_id,
-                seconds=seconds,
-                refused=refused,
-            )
-            self._run.stage(members, row)
-            return Fate(index, True, tuple(refused), flags, seconds)
-        return Fate(index, False, tuple(refused), (), time.process_time() - started)
+        made, refused = make_sample(self._renderer, self._job, index)
+        seconds = time.process_time() - started
+        if made is None:
+            return Fate(index, False, refused, (), seconds)
+        row = make_row(
+            made.sample, made.members, flags=made.flags, env_id=self._env_id, seconds=seconds, refused=refused
+        )
+        self._run.stage(made.members, row)
+        return Fate(index, True, refused, made.flags, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A sample that may be kept: its bytes, and what a reader will get from them."""
+
+    members: dict[str, bytes]
+    sample: Sample
+    flags: tuple[str, ...]
+
+
+def make_sample(renderer: Renderer, job: Job, index: int) -> tuple[Made | None, tuple[Refusal, ...]]:
+    """Image `index` of a job: the first attempt that passes the check (None if none did), and those refused before.
+
+    What is checked is what was read back from the bytes, after rounding.
+    """
+    refused: list[Refusal] = []
+    for attempt in range(MAX_ATTEMPTS):
+        recipe = draw_recipe(job.config, job.library, job.seed, index, attempt)
+        try:
+            members, sample = stored(renderer.render(recipe))
+            flags = check(sample, job.config.checks)
+        except BadSample as error:
+            refused.append((attempt, error.reason, error.detail))
+            continue
+        return Made(with_flags(members, recipe, flags), sample, flags), tuple(refused)
+    return None, tuple(refused)
 
 
 def open_renderer(job: Job) -> Renderer:

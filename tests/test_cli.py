@@ -1,6 +1,7 @@
 """The command line as a user meets it: one clear line and a true exit code for every wrong input; the main road end to
 end through real Blender and real Ray."""
 
+import ctypes.util
 import json
 import os
 import signal
@@ -122,11 +123,12 @@ def test_the_main_road_is_the_same_for_every_number_of_workers_and_after_ctrl_c(
         done = synth("render", *small(place, "--n", 10, "--out", out, "--workers", workers))
         assert done.returncode == 0, done.stderr
         roots[workers] = (Dataset(out).root, _shards(out))
-    stopped = tmp_path / "stopped"
-    _render_and_interrupt(place, stopped)
-    done = synth("render", *small(place, "--n", 10, "--out", stopped, "--workers", 2))
-    assert done.returncode == 0, done.stderr
-    roots["stopped"] = (Dataset(stopped).root, _shards(stopped))
+    for workers, number, code in ((2, signal.SIGINT, 130), (0, signal.SIGINT, 130), (2, signal.SIGTERM, 75)):
+        stopped = tmp_path / f"stopped-{workers}-{code}"
+        _render_and_stop(place, stopped, workers, number, code)
+        done = synth("render", *small(place, "--n", 10, "--out", stopped, "--workers", workers))
+        assert done.returncode == 0, done.stderr
+        roots[stopped.name] = (Dataset(stopped).root, _shards(stopped))
     assert len({json.dumps(r) for r in roots.values()}) == 1, roots
 
     again = synth("render", *small(place, "--n", 10, "--out", stopped, "--workers", 2))
@@ -148,18 +150,24 @@ def _shards(out: Path) -> dict[str, int]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "shards").iterdir())}
 
 
-def _render_and_interrupt(place: Path, out: Path) -> None:
-    """Starts the command and presses Ctrl-C once two samples are staged."""
-    code = "import sys; from synth.cli import main; sys.exit(main())"
-    args = [sys.executable, "-c", code, "render", *map(str, small(place, "--n", 10, "--out", out, "--workers", 2))]
-    process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def _render_and_stop(place: Path, out: Path, workers: int, number: int, code: int) -> None:
+    """Starts the command and sends it a signal once two samples are staged."""
+    start = "import sys; from synth.cli import main; sys.exit(main())"
+    args = small(place, "--n", 10, "--out", out, "--workers", workers)
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, "render", *map(str, args)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while len(list(out.glob("runs/*/staging/*/*.tar"))) < 2 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to the whole group
+    else:
+        process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in stderr, (process.returncode, stderr)
+    assert process.returncode == code and "the same command goes on" in stderr, (process.returncode, stderr)
 
 
 @pytest.mark.blender
@@ -182,7 +190,21 @@ def test_one_image_with_its_scene(place, tmp_path):
         "render", *small(place, "--index", 4, "--out", tmp_path / "one", "--save-blend", tmp_path / "scene.blend")
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "one" / "00000004.rgb.png").is_file() and (tmp_path / "scene.blend").stat().st_size > 10_000
+    assert (tmp_path / "scene.blend").stat().st_size > 10_000
+    assert synth("render", *small(place, "--n", 5, "--out", tmp_path / "set", "--workers", 0)).returncode == 0
+    for extension, data in Dataset(tmp_path / "set").members(4).items():
+        assert (tmp_path / "one" / f"00000004.{extension}").read_bytes() == data, extension
+
+
+@pytest.mark.blender
+def test_eevee_renders_where_there_is_egl(place, tmp_path):
+    if ctypes.util.find_library("EGL") is None:
+        pytest.skip("EEVEE needs libEGL: apt-get install libegl1")
+    done = synth("render", *small(place, "--n", 2, "--engine", "eevee", "--out", tmp_path / "set", "--workers", 0))
+    assert done.returncode == 0, done.stderr
+    for sample in Dataset(tmp_path / "set"):
+        inside = sample.alpha[sample.mask]
+        assert np.median(inside) == 255 and sample.rgb[sample.mask].std() > 2
 
 
 @pytest.mark.blender
