@@ -20,7 +20,7 @@ import OpenEXR
 
 from renderers import blender_scene
 from renderers.film import composite, develop, to_8bit
-from renderers.panorama import render_panorama
+from renderers.panorama import render_panorama, shrink_panorama
 from renderers.raycast import Labels, ScanCaster, cast_labels
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
@@ -34,6 +34,8 @@ from synth.scratch import scratch_folder
 _MARGIN_PX = 8
 #: Radiance above which an indirect path is clamped, in units of the displayed white: fireflies, not light.
 _CLAMP_INDIRECT = 10.0
+#: Width at which a panorama lights: 0.35 degrees a texel, finer than the sun. What is seen of it has its full size.
+_LIGHT_PX = 1024
 #: Share of the subject's pixels whose depth may differ from Cycles' by more than the tolerance: silhouettes where
 #: single precision decides otherwise.
 _MAX_DEPTH_MISMATCH = 0.01
@@ -85,11 +87,11 @@ class BlenderRenderer:
         colour, depth = self._render_passes(recipe, window)
         if self._engine == "cycles":
             _check_depth(labels, colour[..., 3], depth, window)
-        background = render_panorama(panorama, camera, recipe.background.yaw_deg)
         rows, columns = window
         premultiplied = np.zeros((*camera.shape, 4), np.float32)
         premultiplied[rows, columns] = colour
         alpha = np.clip(premultiplied[..., 3], 0, 1)
+        background = render_panorama(panorama, camera, recipe.background.yaw_deg, wanted=alpha < 1)
         linear = composite(premultiplied[..., :3], alpha, background)
         return Sample(
             recipe=recipe,
@@ -149,6 +151,8 @@ class BlenderRenderer:
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "BALANCED"
+        cycles.denoising_prefilter = "FAST"  # ACCURATE gains little for its time: benchmarks/render.py
+        cycles.use_light_tree = False  # one light, the world
         if self._device != "cpu" and not blender_scene.enable_device(self._device):
             raise UserError(f"no {self._device} device that Cycles can use; try --device cpu")
 
@@ -167,7 +171,8 @@ class BlenderRenderer:
         wanted = recipe.background.sha256
         if self._panorama is None or self._panorama[0] != wanted:
             panorama = load_panorama(self._background_store, wanted)
-            self._retired.append(blender_scene.light_world(self._world, panorama))
+            light = shrink_panorama(panorama, panorama.shape[1] // _LIGHT_PX)
+            self._retired.append(blender_scene.light_world(self._world, light))
             self._panorama = (wanted, panorama)
         blender_scene.turn_world(self._world, recipe.background.yaw_deg)
         return self._panorama[1]

@@ -15,6 +15,9 @@ from synth.scans import BadScan, PreparedScan, ScanMaterial
 
 _COLOUR_ATTRIBUTE = "colour"
 _SENSOR_MM = 36.0
+#: Cycles samples light by a map this many times as wide as the panorama. One is too coarse for a sun of one texel,
+#: which interpolation spreads over its neighbours; four, Cycles' own choice, costs seconds a frame: benchmarks/render.py.
+_LIGHT_MAP_SCALE = 2
 
 
 def clear_scene() -> bpy.types.Scene:
@@ -75,6 +78,7 @@ def build_world() -> bpy.types.World:
     """A world lit by one panorama; `light_world` sets which."""
     world = bpy.data.worlds.new("world")
     world.use_nodes = True
+    world.cycles.sampling_method = "MANUAL"
     nodes, links = world.node_tree.nodes, world.node_tree.links
     coordinates = nodes.new("ShaderNodeTexCoord")
     mapping = nodes.new("ShaderNodeMapping")
@@ -104,6 +108,8 @@ def light_world(world: bpy.types.World, panorama: np.ndarray) -> bpy.types.Image
     image.pixels.foreach_set(pixels.ravel())
     image.update()
     node.image = image
+    world.cycles.sample_map_resolution = _LIGHT_MAP_SCALE * w
+    world.update_tag()
     return replaced
 
 

@@ -12,29 +12,36 @@ from synth.camera import Camera, pixel_rays
 _SUPERSAMPLE = 2
 
 
-def render_panorama(panorama: np.ndarray, camera: Camera, yaw_deg: float) -> np.ndarray:
+def render_panorama(
+    panorama: np.ndarray, camera: Camera, yaw_deg: float, wanted: np.ndarray | None = None
+) -> np.ndarray:
     """Linear colour (H, W, 3) float32 of an equirectangular panorama (h, w, 3) turned by yaw_deg about world z.
+
+    wanted: (H, W) bool, pixels to look up; the others, which a subject hides, stay 0.
 
     Smooth between texel centres, wrapped at the seam, held at the poles. A panorama finer than the pixels is
     shrunk first, so that nothing twinkles.
     """
-    panorama = _shrink(panorama, camera)
+    # A texel no smaller than half a pixel at the image centre.
+    panorama = shrink_panorama(panorama, int(panorama.shape[1] / (2 * np.pi * camera.focal_px) / _SUPERSAMPLE))
     rotation = np.array(camera.world_from_camera)[:3, :3]
-    rays = pixel_rays(camera)
-    out = np.zeros((*camera.shape, 3), np.float32)
+    wanted = np.ones(camera.shape, bool) if wanted is None else wanted
+    rays = pixel_rays(camera)[wanted]  # (K, 3)
+    colour = np.zeros(rays.shape, np.float32)
     magnification = 2 * np.pi * camera.focal_px / panorama.shape[1]
     count = 1 if magnification >= 2 else _SUPERSAMPLE
     steps = (np.arange(count) + 0.5) / count - 0.5
     for dv in steps / camera.focal_px:
         for du in steps / camera.focal_px:
             directions = (rays + np.array([du, dv, 0.0])) @ rotation.T
-            out += _lookup(panorama, directions, yaw_deg)
-    return out / count**2
+            colour += _lookup(panorama, directions, yaw_deg)
+    out = np.zeros((*camera.shape, 3), np.float32)
+    out[wanted] = colour / count**2
+    return out
 
 
-def _shrink(panorama: np.ndarray, camera: Camera) -> np.ndarray:
-    """Box-filtered by whole factors until a texel is no smaller than half a pixel at the image centre."""
-    factor = int(panorama.shape[1] / (2 * np.pi * camera.focal_px) / _SUPERSAMPLE)
+def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:
+    """A panorama (h, w, 3) averaged over blocks of at most `factor` by `factor` texels, as its size divides."""
     while factor > 1 and (panorama.shape[0] % factor or panorama.shape[1] % factor):
         factor -= 1
     if factor <= 1:
@@ -44,7 +51,7 @@ def _shrink(panorama: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _lookup(panorama: np.ndarray, directions: np.ndarray, yaw_deg: float) -> np.ndarray:
-    """Colour (H, W, 3) in some directions, by cubic B-splines over the texels.
+    """Colour (K, 3) in directions (K, 3), by cubic B-splines over the texels.
 
     Where a texel covers several pixels, linear interpolation shows its grid; a B-spline blurs it as a lens would.
     """
