@@ -67,9 +67,8 @@ def main() -> None:
         render(recipe, {"spp": 1})
         with _changed({}, 4):
             references.append(render(recipe, {"spp": args.reference_spp, "denoise": False})[0])
-    print(
-        f"{args.images} images, {args.width} x {args.height}, reference {args.reference_spp} spp, {bpy.app.version_string}"
-    )
+    size = f"{args.width} x {args.height}"
+    print(f"{args.images} images, {size}, reference {args.reference_spp} spp, Blender {bpy.app.version_string}")
     print(f"{'variant':<26} {'core-s':>7} {'PSNR dB, median (least)':>24}")
     for name, (film, cycles, scale) in VARIANTS.items():
         seconds, psnr = [], []

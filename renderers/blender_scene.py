@@ -16,7 +16,8 @@ from synth.scans import BadScan, PreparedScan, ScanMaterial
 _COLOUR_ATTRIBUTE = "colour"
 _SENSOR_MM = 36.0
 #: Cycles samples light by a map this many times as wide as the panorama. One is too coarse for a sun of one texel,
-#: which interpolation spreads over its neighbours; four, Cycles' own choice, costs seconds a frame: benchmarks/render.py.
+#: which interpolation spreads over its neighbours; four, Cycles' own choice, costs seconds a frame
+#: (benchmarks/render.py).
 _LIGHT_MAP_SCALE = 2
 
 
