@@ -7,7 +7,9 @@ pixels against many paths without denoiser. Machines are shared and noisy: read 
 """
 
 import argparse
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -81,27 +83,23 @@ def main() -> None:
         print(f"{name:<26} {np.median(seconds):>7.2f} {np.median(psnr):>15.1f} ({min(psnr):.1f})", flush=True)
 
 
-class _changed:
-    """Cycles' settings and the light map's scale, for a while."""
+@contextlib.contextmanager
+def _changed(cycles: dict, scale: int | None) -> Iterator[None]:
+    """Cycles' settings, and the light map's width over the panorama's (the default is twice), for a while."""
+    settings, world = bpy.context.scene.cycles, bpy.context.scene.world
+    before, width = {key: getattr(settings, key) for key in cycles}, world.cycles.sample_map_resolution
+    _apply(cycles, width if scale is None else width // 2 * scale)
+    try:
+        yield
+    finally:
+        _apply(before, width)
 
-    def __init__(self, cycles: dict, scale: int | None):
-        self._cycles, self._scale, self._world = cycles, scale, bpy.context.scene.world
 
-    def __enter__(self) -> None:
-        settings = bpy.context.scene.cycles
-        self._before = {key: getattr(settings, key) for key in self._cycles}
-        for key, value in self._cycles.items():
-            setattr(settings, key, value)
-        self._width = self._world.cycles.sample_map_resolution
-        if self._scale is not None:
-            self._world.cycles.sample_map_resolution = self._width // 2 * self._scale  # the default is twice
-        self._world.update_tag()
-
-    def __exit__(self, *_: object) -> None:
-        for key, value in self._before.items():
-            setattr(bpy.context.scene.cycles, key, value)
-        self._world.cycles.sample_map_resolution = self._width
-        self._world.update_tag()
+def _apply(cycles: dict, light_map_px: int) -> None:
+    for key, value in cycles.items():
+        setattr(bpy.context.scene.cycles, key, value)
+    bpy.context.scene.world.cycles.sample_map_resolution = light_map_px
+    bpy.context.scene.world.update_tag()
 
 
 def _psnr(sample: Sample, reference: Sample) -> float:

@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
@@ -25,7 +26,7 @@ from renderers.raycast import Labels, ScanCaster, cast_labels
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
 from synth.errors import UserError
-from synth.recipe import SceneRecipe
+from synth.recipe import Material, SceneRecipe
 from synth.sample import BadSample, Sample
 from synth.scans import PreparedScan, load_prepared
 from synth.scratch import scratch_folder
@@ -46,6 +47,17 @@ _MAX_BACK_FACES = 0.2
 _NO_DEPTH = 1e9
 
 
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A scan in Blender's memory and in the ray caster's."""
+
+    key: str
+    material: Material
+    scan: PreparedScan
+    caster: ScanCaster
+    obj: bpy.types.Object
+
+
 class BlenderRenderer:
     """One Blender. Keeps the scans of the last recipe loaded, so that further views of them cost no set-up."""
 
@@ -60,7 +72,7 @@ class BlenderRenderer:
         self._scene = blender_scene.clear_scene()
         self._camera = blender_scene.build_camera()
         self._world = blender_scene.build_world()
-        self._loaded: list[tuple[str, str, PreparedScan, ScanCaster, bpy.types.Object]] = []
+        self._loaded: list[_Loaded] = []
         self._panorama: tuple[str, np.ndarray] | None = None
         self._retired: list[bpy.types.Image | None] = []
         self._set_up(threads)
@@ -73,17 +85,18 @@ class BlenderRenderer:
         camera = recipe.camera
         self._load_scans(recipe)
         poses = [np.array(subject.world_from_scan) for subject in recipe.subjects]
-        labels = cast_labels(camera, [(loaded[3], pose) for loaded, pose in zip(self._loaded, poses, strict=True)])
+        placed = list(zip(self._loaded, poses, strict=True))
+        labels = cast_labels(camera, [(loaded.caster, pose) for loaded, pose in placed])
         if not labels.instance.any():
             raise BadSample("no_subject", "no pixel centre meets a subject")
         inside_out = labels.back.sum() / (labels.instance > 0).sum()
         if inside_out > _MAX_BACK_FACES:
             raise BadSample("back_faces", f"{inside_out:.0%} of what is seen is the inside of an open scan")
         panorama = self._load_panorama(recipe)
-        for loaded, pose in zip(self._loaded, poses, strict=True):
-            blender_scene.place(loaded[4], pose)
+        for loaded, pose in placed:
+            blender_scene.place(loaded.obj, pose)
         blender_scene.aim_camera(self._camera, camera)
-        window = _subject_window(camera, [(loaded[2], pose) for loaded, pose in zip(self._loaded, poses, strict=True)])
+        window = _subject_window(camera, [(loaded.scan, pose) for loaded, pose in placed])
         colour, depth = self._render_passes(recipe, window)
         if self._engine == "cycles":
             _check_depth(labels, colour[..., 3], depth, window)
@@ -115,7 +128,10 @@ class BlenderRenderer:
         }
 
     def save_blend(self, path: Path) -> None:
-        """The scene of the last recipe as a file that opens in Blender, with all pictures packed inside."""
+        """The scene of the last recipe as a file that opens in Blender, with all pictures packed inside.
+
+        Its world is the panorama as it lights, at most 1024 texels wide; what is seen of it in a sample is sharper.
+        """
         self._scene.render.use_border = self._scene.render.use_crop_to_border = False
         self._scene.render.film_transparent = False
         for image in bpy.data.images:
@@ -158,14 +174,15 @@ class BlenderRenderer:
 
     def _load_scans(self, recipe: SceneRecipe) -> None:
         wanted = [(subject.scan_key, recipe.film.material) for subject in recipe.subjects]
-        if wanted == [loaded[:2] for loaded in self._loaded]:
+        if wanted == [(loaded.key, loaded.material) for loaded in self._loaded]:
             return
         for loaded in self._loaded:
-            blender_scene.remove_scan(loaded[4])
+            blender_scene.remove_scan(loaded.obj)
         self._loaded = []
-        for key, policy in wanted:
+        for key, material in wanted:
             scan = load_prepared(self._scan_store, key)
-            self._loaded.append((key, policy, scan, ScanCaster(scan), blender_scene.build_scan(scan, policy)))
+            obj = blender_scene.build_scan(scan, material)
+            self._loaded.append(_Loaded(key, material, scan, ScanCaster(scan), obj))
 
     def _load_panorama(self, recipe: SceneRecipe) -> np.ndarray:
         wanted = recipe.background.sha256

@@ -18,10 +18,12 @@ from renderers.trial import ball_obj
 from synth.store import Dataset
 
 
+COMMAND = [sys.executable, "-c", "import sys; from synth.cli import main; sys.exit(main())"]
+
+
 def synth(*args, cwd=None, env=None, timeout=300) -> subprocess.CompletedProcess:
-    code = "import sys; from synth.cli import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)],
+        [*COMMAND, *map(str, args)],
         capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}, timeout=timeout,
     )  # fmt: skip
 
@@ -152,10 +154,9 @@ def _shards(out: Path) -> dict[str, int]:
 
 def _render_and_stop(place: Path, out: Path, workers: int, number: int, code: int) -> None:
     """Starts the command and sends it a signal once two samples are staged."""
-    start = "import sys; from synth.cli import main; sys.exit(main())"
     args = small(place, "--n", 10, "--out", out, "--workers", workers)
     process = subprocess.Popen(
-        [sys.executable, "-c", start, "render", *map(str, args)],
+        [*COMMAND, "render", *map(str, args)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
