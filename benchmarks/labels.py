@@ -45,6 +45,7 @@ _EDGE_FOOTPRINTS = 8.0
 #: Depth errors are scaled to this distance.
 _AT_MM = 3000.0
 _NAIVE_SPP = 16
+_HOLED_IMAGES = 2
 _NO_DEPTH = 1e9
 #: Half floats: a stored unit normal is off by at most 1e-3 in length.
 _UNIT_TOLERANCE = 2e-3
@@ -62,15 +63,16 @@ class Tally:
     mask_differs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(GROUPS, 0))
     inconsistent: int = 0
 
-    def add(self, recipe: SceneRecipe, seen: Seen, mask: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> None:
-        """Holds one frame's labels, (H, W) and (H, W, 3), against the oracle's."""
-        depth_m, normal = depth_m.astype(np.float64), normal.astype(np.float64)
+    def add(self, sample: Sample, seen: Seen) -> None:
+        """Holds one frame's labels against the oracle's."""
+        mask, depth_m, normal = sample.mask, sample.depth_m.astype(np.float64), sample.normal.astype(np.float64)
         truth = np.isfinite(seen.depth_m)
         length = np.linalg.norm(normal, axis=-1)
         finite = np.isfinite(depth_m)
-        self.inconsistent += int(((mask != finite) | (mask != (np.abs(length - 1) < _UNIT_TOLERANCE))).sum())
-        self.inconsistent += int((~mask & (length > 0) | mask & finite & (depth_m <= 0)).sum())
-        rim = _rim(seen.depth_m, recipe.camera.focal_px)
+        whole = finite & (depth_m > 0) & (np.abs(length - 1) < _UNIT_TOLERANCE)
+        none = np.isposinf(depth_m) & (length == 0)
+        self.inconsistent += int((~np.where(mask, whole, none)).sum())
+        rim = _rim(seen.depth_m, sample.recipe.camera.focal_px)
         groups = {"alpha-tested": seen.met_alpha, "rim": rim & ~seen.met_alpha}
         groups["interior"] = ~seen.met_alpha & ~rim
         for name, group in groups.items():
@@ -83,16 +85,13 @@ class Tally:
     def report(self, title: str) -> None:
         """Prints the table."""
         print(f"\n{title}")
-        print(
-            f"{'':<14}{'pixels':>9} | depth, mm at 3 m: median    p99.9      max | normals, deg: median   p99.9     max",
-            end="",
-        )
-        print(" | mask differs")
+        print(f"{'':<14}{'':>9} |  depth error, mm at 3 m    |  normals, degrees           | mask")
+        print(f"{'':<14}{'pixels':>9} |   median    p99.9      max |   median    p99.9      max  | differs")
         for name in GROUPS:
             depth, normal = _quantiles(self.depth_mm[name]), _quantiles(self.normal_deg[name])
             count = sum(map(len, self.depth_mm[name]))
-            print(f"{name:<14}{count:>9} | {depth[0]:>24.4f} {depth[1]:>8.3f} {depth[2]:>8.2f}", end="")
-            print(f" | {normal[0]:>20.4f} {normal[1]:>7.3f} {normal[2]:>7.2f} | {self.mask_differs[name]:>12}")
+            print(f"{name:<14}{count:>9} | {depth[0]:>8.4f} {depth[1]:>8.3f} {depth[2]:>8.2f}", end="")
+            print(f" | {normal[0]:>8.4f} {normal[1]:>8.3f} {normal[2]:>8.2f}  | {self.mask_differs[name]:>7}")
         print(f"pixels where mask, depth and normal disagree among themselves: {self.inconsistent}")
 
 
@@ -101,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", type=Path, required=True, nargs="+")
     parser.add_argument("--images", type=int, default=6)
+    parser.add_argument("--cycles-images", type=int, default=6, help="how many of them Cycles renders too, at least 1")
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--height", type=int, default=1024)
     args = parser.parse_args()
@@ -108,18 +108,19 @@ def main() -> None:
     skies = load_backgrounds(list(bpy_hdris().values()), default_cache())
     folders = [folder.absolute() for folder in args.scans]
     scans = load_library(folders, default_cache(), probe)
+    print(f"{args.images} frames of scans and {_HOLED_IMAGES} of a ball with holes, {args.width} x {args.height}")
     ours, naive, costs = Tally(), Tally(), []
     with tempfile.TemporaryDirectory(prefix="labels-") as scratch:
-        holed = load_library([write_holed_ball(Path(scratch, "holed"))], Path(scratch, "cache"), probe)
-        print(f"{args.images} frames of scans and 2 of a ball with holes, {args.width} x {args.height}")
-        print("oracle: vertices of the files, float64; triangles, corner normals and UVs as prepared")
-        passes = CyclesPasses(Path(scratch, "frame.exr"), skies)
-        for library, roots, images in ((scans, folders, args.images), (holed, [Path(scratch, "holed")], 2)):
+        holed_folder = write_holed_ball(Path(scratch, "holed"))
+        holed = load_library([holed_folder], Path(scratch, "cache"), probe)
+        cycles = CyclesPasses(Path(scratch, "frame.exr"), skies)
+        for library, roots, images in ((scans, folders, args.images), (holed, [holed_folder], _HOLED_IMAGES)):
             for index in range(images):
                 recipe = draw_recipe(config, Library(library.entries, skies.entries), seed=0, index=index)
-                costs.append(measure_frame(recipe, library, roots, passes, ours, naive))
+                passes = cycles if index < max(1, args.cycles_images) else None
+                costs += measure_frame(recipe, library, roots, passes, ours, naive)
     ours.report("Our labels as stored, against the oracle (depth error / depth * 3000 mm)")
-    naive.report(f"Naive: Z and Normal pass of a colour render, {_NAIVE_SPP} spp, default filter, not even encoded")
+    naive.report(f"Naive: Z and Normal pass of a colour render, {_NAIVE_SPP} spp, default filter, stored alike")
     library = Library(scans.entries, skies.entries)
     distances_m = measure_distances(config, library, scans.store)
     encoding = measure_encoding(draw_recipe(config, library, seed=0, index=0), distances_m)
@@ -128,29 +129,36 @@ def main() -> None:
 
 
 def measure_frame(
-    recipe: SceneRecipe, library: ScanLibrary, roots: list[Path], passes: "CyclesPasses", ours: Tally, naive: Tally
-) -> tuple[float, float]:
-    """One frame both ways, against the oracle. Returns core-seconds of our labels and of a 1-spp Cycles render."""
+    recipe: SceneRecipe,
+    library: ScanLibrary,
+    roots: list[Path],
+    passes: "CyclesPasses | None",
+    ours: Tally,
+    naive: Tally,
+) -> list[tuple[float, float]]:
+    """Adds a frame to both tallies. Core-seconds of our labels and of Cycles', where `passes` is to render it too."""
     subject = recipe.subjects[0]
     scan = load_prepared(library.store, subject.scan_key)
     source = load_source(scan, _path_of(library, roots, subject.scan_id))
-    pose = np.array(subject.world_from_scan)
-    seen = rasterise(recipe.camera, scan, source.positions, pose)
-    caster = ScanCaster(scan)
-    cast_labels(recipe.camera, [(caster, pose)])
+    seen = rasterise(recipe.camera, scan, source, np.array(subject.world_from_scan))
+    _print_frame(recipe, source, seen)
+    sample, cost = cast_sample(recipe, scan)
+    ours.add(sample, seen)
+    if passes is None:
+        return []
+    sample, cycles_cost = passes.render(recipe, scan)
+    naive.add(sample, seen)
+    return [(cost, cycles_cost)]
+
+
+def cast_sample(recipe: SceneRecipe, scan: PreparedScan) -> tuple[Sample, float]:
+    """Our labels as a reader of the store gets them, and core-seconds of casting them, the second of two times."""
+    placed = [(ScanCaster(scan), np.array(recipe.subjects[0].world_from_scan))]
+    cast_labels(recipe.camera, placed)
     started = time.process_time()
-    labels = cast_labels(recipe.camera, [(caster, pose)])
+    labels = cast_labels(recipe.camera, placed)
     cost = time.process_time() - started
-    mask = labels.instance > 0
-    flat = np.full((*recipe.camera.shape, 3), 128, np.uint8)
-    alpha = (mask * 255).astype(np.uint8)
-    sample = Sample(recipe, flat, alpha, labels.instance, labels.depth_m, labels.normal)
-    sample = stored(sample)[1]
-    ours.add(recipe, seen, sample.mask, sample.depth_m, sample.normal)
-    depth, normal, cycles_cost = passes.render(recipe, scan)
-    naive.add(recipe, seen, np.isfinite(depth), depth, normal)
-    print(_frame_line(recipe, source, seen), flush=True)
-    return cost, cycles_cost
+    return _store(recipe, labels.instance, labels.depth_m, labels.normal), cost
 
 
 class CyclesPasses:
@@ -173,9 +181,9 @@ class CyclesPasses:
         scene.view_layers[0].use_pass_z = scene.view_layers[0].use_pass_normal = True
         scene.cycles.use_adaptive_sampling = scene.cycles.use_denoising = False
 
-    def render(self, recipe: SceneRecipe, scan: PreparedScan) -> tuple[np.ndarray, np.ndarray, float]:
-        """Z (H, W), +inf where nothing is, and Normal (H, W, 3), camera frame, of a colour render; and core-seconds of
-        the second of two renders of 1 path a pixel without bounces, all that Z and Normal need."""
+    def render(self, recipe: SceneRecipe, scan: PreparedScan) -> tuple[Sample, float]:
+        """Z and Normal of a colour render as a stored sample, and core-seconds of labels by Cycles alone: the second
+        of two renders of 1 path a pixel without bounces, which is all that Z and Normal need."""
         subject = recipe.subjects[0]
         if self._loaded is not None:
             blender_scene.remove_scan(self._loaded)
@@ -190,11 +198,12 @@ class CyclesPasses:
             bpy.data.images.remove(replaced)
         channels = OpenEXR.File(str(self._exr), separate_channels=True).channels()
         layer = self._scene.view_layers[0].name
-        depth = channels[f"{layer}.Depth.Z"].pixels.astype(np.float64)
+        depth = channels[f"{layer}.Depth.Z"].pixels
+        depth = np.where(depth < _NO_DEPTH, depth, np.float32(np.inf))
         world = np.stack([channels[f"{layer}.Normal.{axis}"].pixels for axis in "XYZ"], axis=-1).astype(np.float64)
-        normal = world @ np.array(recipe.camera.world_from_camera)[:3, :3]
+        normal = (world @ np.array(recipe.camera.world_from_camera)[:3, :3]).astype(np.float32)
         self._render(1, bounces=0)
-        return np.where(depth < _NO_DEPTH, depth, np.inf), normal, self._render(1, bounces=0)
+        return _store(recipe, np.isfinite(depth).astype(np.uint8), depth, normal), self._render(1, bounces=0)
 
     def _render(self, spp: int, bounces: int) -> float:
         self._scene.cycles.samples, self._scene.cycles.max_bounces = spp, bounces
@@ -222,26 +231,28 @@ def measure_distances(config: RenderConfig, library: Library, store: Path) -> tu
 
 
 def measure_encoding(recipe: SceneRecipe, distances_m: tuple[float, float]) -> np.ndarray:
-    """Relative errors of random depths, log-uniform, through the codec; printed, with the angles of random normals.
+    """Relative errors of random float32 depths, log-uniform, through the codec; printed, with random normals' angles.
 
     recipe: any; its camera gives the number of pixels. distances_m: widened to 0.45 .. 12 m where they are less.
     """
     low, high = min(0.45, distances_m[0]), max(12.0, distances_m[1])
     rng = np.random.default_rng(0)
     shape = recipe.camera.shape
-    depth = np.exp(rng.uniform(np.log(low), np.log(high), shape))
+    exact = np.exp(rng.uniform(np.log(low), np.log(high), shape))
+    given = exact.astype(np.float32)
     normal = rng.normal(size=(*shape, 3))
     normal[..., 2] = -np.abs(normal[..., 2])
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
-    flat = np.full((*shape, 3), 128, np.uint8)
-    ones = np.ones(shape, np.uint8)
-    _, back = stored(Sample(recipe, flat, ones, ones, depth.astype(np.float32), normal.astype(np.float32)))
-    error = np.abs(back.depth_m.astype(np.float64) / depth - 1).ravel()
+    back = _store(recipe, np.ones(shape, np.uint8), given, normal.astype(np.float32))
+    read = back.depth_m.astype(np.float64)
+    error = np.abs(read / given - 1).ravel()
     median, worst = np.median(error), error.max()
     angle = _quantiles([_angles_deg(back.normal.astype(np.float64), normal).ravel()])
     print(f"Encoding alone, {error.size} random pixels at {low:.3f} to {high:.2f} m:")
-    print(f"  depth: median {median * 2**17:.3f} x 2^-17, worst {worst * 2**16:.3f} x 2^-16 of the distance", end="")
+    print(f"  depth: median {median * 2**17:.3f} x 2^-17, worst {worst * 2**16:.4f} x 2^-16 of the distance", end="")
     print(f" ({median * _AT_MM:.4f} and {worst * _AT_MM:.4f} mm at 3 m)")
+    rounded = np.abs(read / exact - 1).max()
+    print(f"  against the double-precision depth, before the label's own float32: worst {rounded * 2**16:.4f} x 2^-16")
     print(f"  unit normals: median {angle[0]:.4f}, p99.9 {angle[1]:.4f}, max {angle[2]:.4f} degrees")
     return error
 
@@ -300,6 +311,13 @@ def write_holed_ball(folder: Path, rings: int = 48) -> Path:
     return folder
 
 
+def _store(recipe: SceneRecipe, instance: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> Sample:
+    """The sample that a reader gets of these labels; its colour is a flat grey."""
+    grey = np.full((*instance.shape, 3), 128, np.uint8)
+    alpha = (instance > 0).astype(np.uint8) * 255
+    return stored(Sample(recipe, grey, alpha, instance, depth_m, normal))[1]
+
+
 def _rim(depth_m: np.ndarray, focal_px: float) -> np.ndarray:
     """(H, W) bool, pixels within 2 px of the mask's border or of a depth edge, on both sides of it."""
     near = np.zeros(depth_m.shape, bool)
@@ -331,16 +349,12 @@ def _quantiles(parts: list[np.ndarray]) -> tuple[float, float, float]:
     return float(np.median(values)), float(np.percentile(values, 99.9)), float(values.max())
 
 
-def _frame_line(recipe: SceneRecipe, source: Source, seen: Seen) -> str:
+def _print_frame(recipe: SceneRecipe, source: Source, seen: Seen) -> None:
     hit = seen.depth_m[np.isfinite(seen.depth_m)]
     where = f"{hit.min():.2f} to {hit.max():.2f} m" if hit.size else "nothing in view"
-    if source.worst_mm is None:
-        origin = "no independent reader for its format: vertices as prepared"
-    elif source.from_file:
-        origin = f"prepared vertices within {source.worst_mm:.5f} mm of the file's"
-    else:
-        origin = f"vertices as prepared: they lie up to {source.worst_mm:.3f} mm from the file's"
-    return f"  {recipe.subjects[0].scan_id:<24} {recipe.framing:<6} {hit.size:>7} px, {where}; {origin}"
+    print(
+        f"  {recipe.subjects[0].scan_id:<24} {recipe.framing:<6} {hit.size:>7} px, {where}; {source.origin}", flush=True
+    )
 
 
 def _path_of(library: ScanLibrary, roots: list[Path], scan_id: str) -> Path:

@@ -2,8 +2,9 @@
 
 Shares no code with `renderers.raycast`: triangles are taken to pixels instead of rays to triangles, by homogeneous
 edge functions (Olano and Greer 1997), which need no clipping at the camera and let no ray slip between neighbours.
-Geometry: vertices as the user's file spells them, carried by the recipe's scan_from_file in float64, where trimesh or
-the OBJ's text can be read; which vertices make a triangle, corner normals, UVs and materials are the prepared arrays.
+Geometry: vertices and authored normals as the user's file spells them, carried by the recipe's scan_from_file in
+float64, where its text (OBJ) or trimesh (PLY, glTF) gives them; which vertices make a triangle, UVs, materials and
+normals that ingestion made are the prepared arrays.
 """
 
 from collections.abc import Iterator
@@ -23,19 +24,24 @@ _OPAQUE = 127.5
 _CHUNK = 1 << 20
 #: Prepared vertices further than this from every vertex of the file are no copies of them, metres.
 _SAME_M = 1e-5
+#: Prepared normals further than this from every normal of the file at their place were made anew, degrees.
+_SAME_DEG = 1.0
+#: Makes vertices a millimetre apart as different as opposite normals, so that place decides first.
+_PLACE_WEIGHT = 2000.0
 #: Triangles in part nearer than this to the camera's plane have no bounding box worth having, metres.
 _NEAR_M = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Vertices of a scan for the oracle. V of the prepared scan."""
+    """A scan's surface for the oracle, frame scan, float64. V, T of the prepared scan."""
 
     positions: np.ndarray
-    """(V, 3) float64, frame scan: of the file where `from_file`, else the prepared float32."""
-    from_file: bool
-    worst_mm: float | None
-    """Largest distance from a prepared vertex to the nearest of the file's, carried; None where nobody reads it."""
+    """(V, 3), metres."""
+    normals: np.ndarray
+    """(T, 3, 3) per corner."""
+    origin: str
+    """Which of these are the file's own, and how far the prepared ones are from them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,26 +70,46 @@ class _Fragments:
 
 
 def load_source(scan: PreparedScan, path: Path) -> Source:
-    """Vertices of a prepared scan as its file spells them, matched by place."""
-    prepared = np.asarray(scan.positions, np.float64)
-    own = _read_vertices(path)
+    """A prepared scan's vertices, and its normals where it keeps authored ones, as its file spells them.
+
+    Matched by place, and normals by place and direction. What cannot be read here or does not match stays as prepared.
+    """
+    prepared, prepared_normals = (np.asarray(a, np.float64) for a in (scan.positions, scan.normals))
+    own = _read_corners(path)
     if own is None:
-        return Source(prepared, False, None)
-    carried = transform_points(np.array(scan.facts.scan_from_file), own)
-    distance, nearest = cKDTree(carried).query(prepared)
+        return Source(prepared, prepared_normals, "no second reader for its format: all as prepared")
+    scan_from_file = np.array(scan.facts.scan_from_file)
+    usable = np.isfinite(own[0]).all(axis=1)
+    vertices = transform_points(scan_from_file, own[0][usable])
+    distance, nearest = cKDTree(vertices).query(prepared)
     worst = float(distance.max())
-    same = worst <= _SAME_M
-    return Source(carried[nearest] if same else prepared, same, worst * 1e3)
+    origin = f"vertices {worst * 1e3:.5f} mm from the file's at most"
+    if worst > _SAME_M:
+        return Source(prepared, prepared_normals, f"{origin}: all as prepared")
+    positions = vertices[nearest]
+    if own[1] is None or scan.facts.normals != "authored":
+        return Source(positions, prepared_normals, f"{origin}, normals made at ingestion")
+    rotation = scan_from_file[:3, :3] / np.cbrt(np.linalg.det(scan_from_file[:3, :3]))
+    length = np.linalg.norm(own[1][usable], axis=1, keepdims=True)
+    normals = np.nan_to_num(own[1][usable] / np.where(length > 0, length, 1)) @ rotation.T
+    place = positions[np.asarray(scan.triangles)].reshape(-1, 3)
+    tree = cKDTree(np.concatenate([vertices * _PLACE_WEIGHT, normals], axis=1))
+    distance, nearest = tree.query(np.concatenate([place * _PLACE_WEIGHT, prepared_normals.reshape(-1, 3)], axis=1))
+    degrees = np.degrees(2 * np.arcsin(np.minimum(distance / 2, 1)))
+    origin += f", normals {degrees.max():.4f} degrees at most (median {np.median(degrees):.4f})"
+    if degrees.max() > _SAME_DEG:
+        return Source(positions, prepared_normals, f"{origin}: normals as prepared")
+    return Source(positions, normals[nearest].reshape(-1, 3, 3), origin)
 
 
-def rasterise(camera: Camera, scan: PreparedScan, positions: np.ndarray, world_from_scan: np.ndarray) -> Seen:
+def rasterise(camera: Camera, scan: PreparedScan, source: Source, world_from_scan: np.ndarray) -> Seen:
     """First surface of opacity one half or more at every pixel centre, and its normal.
 
-    positions (V, 3) float64, frame scan. Normals: interpolated corner normals, turned over where the ray meets the
+    world_from_scan: (4, 4), rigid. Normals: interpolated corner normals, turned over where the ray meets the
     inside of the face; one that still leans away from the ray loses its part along the ray, so is seen edge-on.
     """
     camera_from_scan = np.linalg.inv(np.array(camera.world_from_camera)) @ world_from_scan
-    corners = transform_points(camera_from_scan, positions)[np.asarray(scan.triangles)]  # (T, 3, 3)
+    corners = transform_points(camera_from_scan, source.positions)[np.asarray(scan.triangles)]  # (T, 3, 3)
     every = _join(list(_fragments(camera, corners)))
     tested = np.array([material.alpha for material in scan.facts.materials])[np.asarray(scan.material)[every.triangle]]
     solid = _is_solid(scan, every, tested)
@@ -96,22 +122,51 @@ def rasterise(camera: Camera, scan: PreparedScan, positions: np.ndarray, world_f
     met = np.zeros(height * width, bool)
     met[every.pixel[tested & (every.depth <= depth[every.pixel])]] = True
     normal = np.zeros((height * width, 3))
-    normal[first.pixel] = _shade(camera, scan, corners, camera_from_scan[:3, :3], first)
+    normal[first.pixel] = _shade(camera, corners, source.normals @ camera_from_scan[:3, :3].T, first)
     return Seen(depth.reshape(height, width), normal.reshape(height, width, 3), met.reshape(height, width))
 
 
-def _read_vertices(path: Path) -> np.ndarray | None:
-    """(N, 3) float64 vertices in the file's axes (glTF: z up), node transforms applied; None for FBX."""
+def _read_corners(path: Path) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """(N, 3) float64 places and authored normals in the file's axes (glTF: z up), node transforms applied.
+
+    The normals are None where the file has none. None for FBX.
+    """
     suffix = path.suffix.lower()
     if suffix == ".obj":
-        with path.open("rb") as file:
-            return np.array([line.split()[1:4] for line in file if line.startswith(b"v ")], np.float64)
+        return _read_obj(path)
     if suffix == ".ply":
-        return np.asarray(trimesh.load(path, process=False).vertices, np.float64)
+        return np.asarray(trimesh.load(path, process=False).vertices, np.float64), None
     if suffix in (".glb", ".gltf"):
-        vertices = np.asarray(trimesh.load_scene(path, process=False).to_geometry().vertices, np.float64)
-        return vertices[:, [0, 2, 1]] * (1, -1, 1)  # glTF's y is up; scan_from_file starts from z up
+        return _read_gltf(path)
     return None
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Places and normals of the corners that faces use, each pair once; all places where there are no normals."""
+    lines = path.read_bytes().splitlines()
+    vertices = np.array([line.split()[1:4] for line in lines if line.startswith(b"v ")], np.float64)
+    normals = np.array([line.split()[1:4] for line in lines if line.startswith(b"vn ")], np.float64)
+    corners = {corner for line in lines if line.startswith(b"f ") for corner in line.split()[1:]}
+    pairs = [corner.split(b"/") for corner in corners]
+    if len(normals) == 0 or any(len(pair) < 3 for pair in pairs):
+        return vertices, None
+    # From 1, or backwards: as Python's own negative indices, as long as vertices stand before all faces.
+    place, direction = (np.array([int(pair[k]) for pair in pairs]) for k in (0, 2))
+    return vertices[place - (place > 0)], normals[direction - (direction > 0)]
+
+
+def _read_gltf(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Places and normals of all nodes' meshes, z up: scan_from_file starts from there."""
+    scene = trimesh.load_scene(path, process=False)
+    places, normals = [], []
+    for node in scene.graph.nodes_geometry:
+        scene_from_node, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        linear = scene_from_node[:3, :3]
+        places.append(transform_points(scene_from_node, np.asarray(mesh.vertices, np.float64)))
+        # The mesh's own, before trimesh moves it and makes normals of its own.
+        normals.append(np.asarray(mesh.vertex_normals, np.float64) @ np.linalg.inv(linear))
+    return tuple(np.concatenate(a)[:, [0, 2, 1]] * (1, -1, 1) for a in (places, normals))
 
 
 def _fragments(camera: Camera, corners: np.ndarray) -> Iterator[_Fragments]:
@@ -198,9 +253,7 @@ def _bilinear(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return upper * (1 - low_share) + lower * low_share
 
 
-def _shade(
-    camera: Camera, scan: PreparedScan, corners: np.ndarray, camera_from_scan: np.ndarray, hits: _Fragments
-) -> np.ndarray:
+def _shade(camera: Camera, corners: np.ndarray, normals: np.ndarray, hits: _Fragments) -> np.ndarray:
     """Normals (F, 3), unit, camera frame, by the policy that `rasterise` states."""
     row, column = np.divmod(hits.pixel, camera.width)
     ray = np.stack([column + 0.5, row + 0.5], axis=1) - np.array(camera.center_px)
@@ -208,8 +261,7 @@ def _shade(
     ray /= np.linalg.norm(ray, axis=1, keepdims=True)
     three = corners[hits.triangle]
     face = np.cross(three[:, 1] - three[:, 0], three[:, 2] - three[:, 0])
-    own = np.asarray(scan.normals)[hits.triangle].astype(np.float64) @ camera_from_scan.T  # (F, 3 corners, 3)
-    normal = (hits.weights[..., None] * own).sum(axis=1)
+    normal = (hits.weights[..., None] * normals[hits.triangle]).sum(axis=1)
     length = np.linalg.norm(normal, axis=1, keepdims=True)
     normal = np.where(length < 1e-6, face, normal)  # corner normals that cancel: the face is the best there is
     normal *= np.where(np.sum(face * ray, axis=1) > 0, -1.0, 1.0)[:, None]
