@@ -21,12 +21,12 @@ import bpy
 import numpy as np
 import OpenEXR
 from labels_oracle import Seen, Source, load_source, rasterise
-from PIL import Image
 
 from renderers import blender_scene
 from renderers.importers import probe
 from renderers.panorama import shrink_panorama
 from renderers.raycast import ScanCaster, cast_labels
+from renderers.trial import write_holed_ball
 from synth.assets import bpy_hdris
 from synth.backgrounds import BackgroundLibrary, load_backgrounds, load_panorama
 from synth.camera import project
@@ -34,7 +34,7 @@ from synth.codec import stored
 from synth.config import RenderConfig, load_config
 from synth.randomize import Library, draw_recipe
 from synth.recipe import SceneRecipe
-from synth.sample import Sample
+from synth.sample import LabelCounts, Sample
 from synth.scans import PreparedScan, ScanLibrary, default_cache, load_library, load_prepared
 
 GROUPS = ("interior", "rim", "alpha-tested")
@@ -282,40 +282,11 @@ def print_verdicts(ours: Tally, encoding: np.ndarray) -> bool:
     return all(found <= most for _, found, most in aims)
 
 
-def write_holed_ball(folder: Path, rings: int = 48) -> Path:
-    """A ball within a ball in a new folder, y up, both with a picture whose alpha cuts holes. Returns the folder."""
-    folder.mkdir()
-    lines = ["mtllib ball.mtl", "usemtl holes"]
-    columns = 2 * rings + 1  # the seam twice, for its UVs
-    for radius in (0.14, 0.09):
-        for polar in np.linspace(0, np.pi, rings + 1):
-            for turn in np.linspace(0, 2 * np.pi, columns):
-                n = np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)
-                lines.append("v {:.9f} {:.9f} {:.9f}".format(*(radius * x for x in n)))
-                lines.append(f"vt {turn / (2 * np.pi):.9f} {1 - polar / np.pi:.9f}")
-    for first in (1, 1 + (rings + 1) * columns):
-        for ring in range(rings):
-            for column in range(columns - 1):
-                a = first + ring * columns + column
-                corners = [a, a + 1, a + columns + 1, a + columns]
-                # The poles' quads have lost a side.
-                corners = corners[1:] if ring == 0 else corners[:3] if ring == rings - 1 else corners
-                lines.append("f " + " ".join(f"{k}/{k}" for k in corners))
-    (folder / "ball.obj").write_text("\n".join(lines) + "\n")
-    (folder / "ball.mtl").write_text("newmtl holes\nmap_Kd holes.png\nmap_d holes.png\n")
-    row, column = np.indices((256, 512))
-    wave = np.sin(2 * np.pi * 12 * column / 512) * np.sin(np.pi * 10 * row / 256)
-    picture = np.full((256, 512, 4), 180, np.uint8)
-    picture[..., 3] = np.clip(150 + 250 * wave, 0, 255)
-    Image.fromarray(picture).save(folder / "holes.png")
-    return folder
-
-
 def _store(recipe: SceneRecipe, instance: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> Sample:
     """The sample that a reader gets of these labels; its colour is a flat grey."""
     grey = np.full((*instance.shape, 3), 128, np.uint8)
     alpha = (instance > 0).astype(np.uint8) * 255
-    return stored(Sample(recipe, grey, alpha, instance, depth_m, normal))[1]
+    return stored(Sample(recipe, grey, alpha, instance, depth_m, normal, LabelCounts(0, 0, 0)))[1]
 
 
 def _rim(depth_m: np.ndarray, focal_px: float) -> np.ndarray:
