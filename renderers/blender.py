@@ -20,14 +20,16 @@ import numpy as np
 import OpenEXR
 
 from renderers import blender_scene
+from renderers.denoise import Denoiser, denoise_light
 from renderers.film import composite, develop, to_8bit
 from renderers.panorama import render_panorama, shrink_panorama
-from renderers.raycast import Labels, ScanCaster, cast_labels
+from renderers.proof import check_depth, check_subject, count_labels
+from renderers.raycast import ScanCaster, cast_labels
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
 from synth.errors import UserError
 from synth.recipe import Material, SceneRecipe
-from synth.sample import BadSample, LabelCounts, Sample
+from synth.sample import Sample
 from synth.scans import PreparedScan, load_prepared
 from synth.scratch import scratch_folder
 
@@ -37,15 +39,6 @@ _MARGIN_PX = 8
 _CLAMP_INDIRECT = 10.0
 #: Width at which a panorama lights: 0.35 degrees a texel, finer than the sun. What is seen of it has its full size.
 _LIGHT_PX = 1024
-#: Share of the subject's pixels whose depth may differ from Cycles' by more than the tolerance, a share of the depth:
-#: silhouettes where single precision decides otherwise. Measured on real scans: at most 0.00007 differ by 1e-4.
-_MAX_DEPTH_MISMATCH = 0.002
-_DEPTH_TOLERANCE = 2e-4
-#: Share of the subject's pixels that may show the inside of its mesh: a hollow head from behind is no person, but
-#: locks of hair and a skirt show theirs.
-_MAX_BACK_FACES = 0.3
-#: Blender's depth where nothing is.
-_NO_DEPTH = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +50,18 @@ class _Loaded:
     scan: PreparedScan
     caster: ScanCaster
     obj: bpy.types.Object
+
+
+@dataclass(frozen=True, eq=False)
+class _Passes:
+    """What Blender rendered of a window, (h, w) pixels."""
+
+    colour: np.ndarray
+    """(h, w, 4) linear, premultiplied."""
+    albedo: np.ndarray | None
+    """(h, w, 3) linear, premultiplied: the matte colour of what the paths of `colour` met first; Cycles only."""
+    depth: np.ndarray
+    """(h, w) planar z, metres; 1e10 where nothing is."""
 
 
 class BlenderRenderer:
@@ -75,6 +80,7 @@ class BlenderRenderer:
         self._world = blender_scene.build_world()
         self._loaded: list[_Loaded] = []
         self._panorama: tuple[str, np.ndarray] | None = None
+        self._denoiser = Denoiser(threads)
         self._retired: list[bpy.types.Image | None] = []
         self._set_up(threads)
 
@@ -89,20 +95,18 @@ class BlenderRenderer:
         placed = list(zip(self._loaded, poses, strict=True))
         window = _subject_window(camera, [(loaded.scan, pose) for loaded, pose in placed])
         labels = cast_labels(camera, [(loaded.caster, pose) for loaded, pose in placed], recipe.normals, window)
-        if not labels.instance.any():
-            raise BadSample("no_subject", "no pixel centre meets a subject")
-        inside_out = labels.back.sum() / (labels.instance > 0).sum()
-        if inside_out > _MAX_BACK_FACES:
-            raise BadSample("back_faces", f"{inside_out:.0%} of what is seen is the inside of an open scan")
+        check_subject(labels)
         panorama = self._load_panorama(recipe)
         for loaded, pose in placed:
             blender_scene.place(loaded.obj, pose)
         blender_scene.aim_camera(self._camera, camera)
-        colour, depth = self._render_passes(recipe, window)
+        passes = self._render_passes(recipe, window)
         if self._engine == "cycles":
-            _check_depth(labels, depth, window)
+            check_depth(labels, passes.depth, window)
         premultiplied = np.zeros((*camera.shape, 4), np.float32)
-        premultiplied[window] = colour
+        premultiplied[window] = passes.colour
+        if self._denoises_light(recipe):
+            premultiplied[window][..., :3] = denoise_light(passes.colour, passes.albedo, self._denoiser)
         alpha = np.clip(premultiplied[..., 3], 0, 1)
         background = render_panorama(panorama, camera, recipe.background.yaw_deg, wanted=alpha < 1)
         linear = composite(premultiplied[..., :3], alpha, background)
@@ -113,7 +117,7 @@ class BlenderRenderer:
             instance=labels.instance,
             depth_m=labels.depth_m,
             normal=labels.normal,
-            counts=_count(labels),
+            counts=count_labels(labels),
         )
 
     def environment(self) -> dict[str, str]:
@@ -125,6 +129,7 @@ class BlenderRenderer:
             "bpy": f"{bpy.app.version_string} {bpy.app.build_hash.decode()}",
             "device": self._device,
             "embreex": version("embreex"),
+            "oidn": self._denoiser.version,
             "numpy": np.__version__,
         }
 
@@ -143,6 +148,7 @@ class BlenderRenderer:
 
     def close(self) -> None:
         """Removes the folder in memory; the process should end soon after, Blender keeps what it allocated."""
+        self._denoiser.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _set_up(self, threads: int) -> None:
@@ -160,6 +166,7 @@ class BlenderRenderer:
         render.image_settings.exr_codec = "NONE"
         render.filepath = str(self._folder / "frame.exr")
         scene.view_layers[0].use_pass_z = True
+        scene.view_layers[0].use_pass_diffuse_color = self._engine == "cycles"
         cycles = scene.cycles
         cycles.use_adaptive_sampling = False
         cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = 4, 3, 2
@@ -195,13 +202,21 @@ class BlenderRenderer:
         blender_scene.turn_world(self._world, recipe.background.yaw_deg)
         return self._panorama[1]
 
-    def _render_passes(self, recipe: SceneRecipe, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
-        """Premultiplied linear RGBA (h, w, 4) and planar depth (h, w) of the window."""
+    def _denoises_light(self, recipe: SceneRecipe) -> bool:
+        """Whether the light is denoised by us. Cycles denoises what shines, and what a GPU renders, on the GPU."""
+        return (
+            recipe.film.denoise
+            and self._engine == "cycles"
+            and self._device == "cpu"
+            and recipe.film.material == "diffuse"
+        )
+
+    def _render_passes(self, recipe: SceneRecipe, window: tuple[slice, slice]) -> _Passes:
         scene, camera, film = self._scene, recipe.camera, recipe.film
         _set_border(scene.render, camera, window)
         scene.cycles.samples = scene.eevee.taa_render_samples = film.spp
         scene.cycles.seed = film.cycles_seed
-        scene.cycles.use_denoising = film.denoise
+        scene.cycles.use_denoising = film.denoise and not self._denoises_light(recipe)
         scene.cycles.sample_clamp_indirect = _CLAMP_INDIRECT * 2.0**-film.exposure_ev
         with _stdout_to(self._folder / "blender.log"):
             bpy.ops.render.render(write_still=True)
@@ -209,11 +224,16 @@ class BlenderRenderer:
         self._retired = []
         channels = OpenEXR.File(scene.render.filepath, separate_channels=True).channels()
         layer = scene.view_layers[0].name
-        colour = np.stack([channels[f"{layer}.Combined.{c}"].pixels for c in "RGBA"], axis=-1)
+        depth = channels[f"{layer}.Depth.Z"].pixels
         expected = (window[0].stop - window[0].start, window[1].stop - window[1].start)
-        if colour.shape[:2] != expected:
-            raise RuntimeError(f"Blender rendered {colour.shape[:2]} pixels, asked for {expected}")
-        return colour, channels[f"{layer}.Depth.Z"].pixels
+        if depth.shape != expected:
+            raise RuntimeError(f"Blender rendered {depth.shape} pixels, asked for {expected}")
+
+        def stacked(name: str, parts: str) -> np.ndarray:
+            return np.stack([channels[f"{layer}.{name}.{part}"].pixels for part in parts], axis=-1)
+
+        albedo = stacked("DiffCol", "RGB") if self._engine == "cycles" else None
+        return _Passes(stacked("Combined", "RGBA"), albedo, depth)
 
 
 @contextlib.contextmanager
@@ -253,28 +273,3 @@ def _subject_window(camera: Camera, placed: list[tuple[PreparedScan, np.ndarray]
     x0, y0 = np.clip(np.floor(low) - _MARGIN_PX, 0, size - 1).astype(int)
     x1, y1 = np.clip(np.ceil(high) + _MARGIN_PX, 1, size).astype(int)
     return slice(int(y0), max(int(y1), int(y0) + 1)), slice(int(x0), max(int(x1), int(x0) + 1))
-
-
-def _check_depth(labels: Labels, depth: np.ndarray, window: tuple[slice, slice]) -> None:
-    """Holds Cycles' depth, (h, w) of the window, against the labels; veiled pixels are left out.
-
-    A wrong pose, lens or mesh on either side shows here. Raises BadSample("depth_mismatch").
-    """
-    ours = labels.depth_m[window].astype(np.float64)
-    seen, cycles_seen = np.isfinite(ours), depth < _NO_DEPTH
-    certain = ~labels.veiled[window]
-    with np.errstate(invalid="ignore"):
-        far = np.abs(ours - depth) > _DEPTH_TOLERANCE * ours
-    wrong = certain & ((seen != cycles_seen) | (seen & cycles_seen & far))
-    share = wrong.sum() / max(1, (certain & seen).sum())
-    if share > _MAX_DEPTH_MISMATCH:
-        raise BadSample("depth_mismatch", f"labels and Cycles' depth differ on {share:.1%} of the subject")
-
-
-def _count(labels: Labels) -> LabelCounts:
-    subject = labels.instance > 0
-    return LabelCounts(
-        back_faces=int((labels.back & subject).sum()),
-        leaning_normals=int((labels.leaning & subject).sum()),
-        unproven_depth=int((labels.veiled & subject).sum()),
-    )

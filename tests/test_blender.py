@@ -239,16 +239,16 @@ def test_our_background_is_the_one_cycles_would_show(scans, skies, blender, monk
     blender.render(recipe)
     window = (slice(0, 320), slice(0, 240))
     monkeypatch.setattr(blender._scene.render, "film_transparent", False)
-    colour, depth = blender._render_passes(recipe, window)
+    passes = blender._render_passes(recipe, window)
     ours = render_panorama(
         load_panorama(skies.store, recipe.background.sha256), recipe.camera, recipe.background.yaw_deg
     )
-    empty = depth > 1e9
+    empty = passes.depth > 1e9
     assert empty.mean() > 0.3
     # Pixels beside the ball are mixed with it: keep those whose neighbours are empty too.
     for axis in (0, 1):
         empty = empty & np.roll(empty, 2, axis) & np.roll(empty, -2, axis)
-    assert np.abs(colour[..., :3] / ours - 1)[empty].max() < 0.01
+    assert np.abs(passes.colour[..., :3] / ours - 1)[empty].max() < 0.01
 
 
 @pytest.mark.parametrize(
