@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synth.backgrounds import BackgroundLibrary, background_files, load_backgrounds
 from synth.cli_progress import Progress
-from synth.config import RenderConfig, load_config, parse_override
+from synth.config import PRESETS, RenderConfig, load_config, parse_override
 from synth.scans import ScanLibrary, default_cache, load_library
 
 #: Flags that are short for config keys.
@@ -41,6 +41,9 @@ def add_cache_arguments(parser: argparse.ArgumentParser) -> None:
 def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     """--backgrounds, --config, --set and the flags that are short for config keys."""
     parser.add_argument("--seed", type=_natural, default=0, help="seed of the dataset (default: 0)")
+    parser.add_argument(
+        "--preset", choices=list(PRESETS), default="default", help="quality of the colour; --config wins over it"
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; `synth config show` lists all keys")
     parser.add_argument(
         "--backgrounds",
@@ -72,7 +75,7 @@ def config_of(args: argparse.Namespace) -> RenderConfig:
     """The config that --config, --set and the short flags ask for. Raises BadConfig."""
     overrides = dict(parse_override(text) for text in args.set)
     overrides |= {key: getattr(args, flag) for flag, key in _SHORT.items() if getattr(args, flag) is not None}
-    return load_config(args.config, overrides)
+    return load_config(args.config, overrides, args.preset)
 
 
 def cache_of(args: argparse.Namespace) -> Path:

@@ -101,9 +101,10 @@ class FilmSettings(_Ranges):
     engine: Engine = "cycles"
     """`cycles`: path tracing; `eevee`: rasterised, needs EGL; `analytic`: ellipsoids instead of scans, no Blender."""
     spp: int = Field(8, ge=1, le=65536)
-    """Paths per pixel of the colour render; with the denoiser 8 are enough for matte people under a panorama."""
+    """Paths per pixel of the colour render; with the denoiser 8 are enough for matte people under a panorama: the
+    texture takes no part in it. `--preset draft` has 4, `high` 32."""
     denoise: bool = True
-    """Clean the colour with OpenImageDenoise; labels never are."""
+    """Clean the light with OpenImageDenoise; labels never are."""
     view_transform: ViewTransform = "Standard"
     """`Standard`: sRGB, clipped, no look; `AgX`: Blender's default, rolls highlights off as film does."""
     material: Material = "diffuse"
@@ -156,8 +157,12 @@ class RenderConfig(_Ranges):
     checks: CheckLimits = CheckLimits()
 
 
-def load_config(path: Path | None, overrides: dict[str, Any]) -> RenderConfig:
-    """The config of a YAML file (or the defaults) with dotted overrides, e.g. {"film.spp": 8}.
+#: What a name stands for, by dotted key: more or fewer paths for the same picture; benchmarks/render.py has the price.
+PRESETS: dict[str, dict[str, Any]] = {"draft": {"film.spp": 4}, "default": {}, "high": {"film.spp": 32}}
+
+
+def load_config(path: Path | None, overrides: dict[str, Any], preset: str = "default") -> RenderConfig:
+    """A preset, changed by a YAML file, changed by dotted overrides, e.g. {"film.spp": 8}.
 
     Raises BadConfig with one line that names the file or flag, the key and what is wrong with it.
     """
@@ -169,6 +174,9 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RenderConfig:
             raise BadConfig(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from error
         if not isinstance(tree, dict):
             raise BadConfig(f"{path}: expected keys and values, got {type(tree).__name__}")
+    for dotted, value in PRESETS[preset].items():
+        if not _has(tree, dotted):
+            _set(tree, dotted, value)
     for dotted, value in overrides.items():
         _set(tree, dotted, value)
     try:
@@ -190,6 +198,14 @@ def parse_override(text: str) -> tuple[str, Any]:
         return dotted.strip(), yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise BadConfig(f"--set {text!r}: the value is not YAML") from error
+
+
+def _has(tree: dict[str, Any], dotted: str) -> bool:
+    for key in dotted.split("."):
+        if not isinstance(tree, dict) or key not in tree:
+            return False
+        tree = tree[key]
+    return True
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from synth.cli_config import _show
-from synth.config import BadConfig, RenderConfig, load_config, parse_override
+from synth.config import PRESETS, BadConfig, RenderConfig, load_config, parse_override
 
 
 def test_overrides_win_over_the_file(tmp_path):
@@ -64,3 +64,18 @@ def test_every_option_is_documented_and_shown(capsys):
     import yaml
 
     assert RenderConfig.model_validate(yaml.safe_load(shown)) == RenderConfig()
+
+
+def test_a_preset_gives_way_to_the_file_and_the_file_to_the_flag(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("film: {spp: 5}")
+    assert load_config(None, {}, "draft").film.spp == 4 and load_config(None, {}, "high").film.spp == 32
+    assert load_config(None, {}, "default") == RenderConfig()
+    assert load_config(file, {}, "high").film.spp == 5
+    assert load_config(file, {"film.spp": 6}, "high").film.spp == 6
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_change_nothing_but_film(preset):
+    config = load_config(None, {}, preset)
+    assert config.model_copy(update={"film": RenderConfig().film}) == RenderConfig()
