@@ -11,7 +11,7 @@ import numpy as np
 from renderers.film import composite, develop, to_8bit
 from synth.camera import Camera, pixel_rays
 from synth.recipe import SceneRecipe
-from synth.sample import Sample
+from synth.sample import LabelCounts, Sample
 from synth.scans import ScanFacts, load_facts
 
 #: Towards the light, world frame; any fixed direction does.
@@ -52,6 +52,7 @@ class AnalyticRenderer:
             instance=instance,
             depth_m=depth.astype(np.float32),
             normal=normal.astype(np.float32),
+            counts=LabelCounts(back_faces=0, leaning_normals=0, unproven_depth=0),
         )
 
     def environment(self) -> dict[str, str]:

@@ -27,7 +27,7 @@ from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
 from synth.errors import UserError
 from synth.recipe import Material, SceneRecipe
-from synth.sample import BadSample, Sample
+from synth.sample import BadSample, LabelCounts, Sample
 from synth.scans import PreparedScan, load_prepared
 from synth.scratch import scratch_folder
 
@@ -86,7 +86,8 @@ class BlenderRenderer:
         self._load_scans(recipe)
         poses = [np.array(subject.world_from_scan) for subject in recipe.subjects]
         placed = list(zip(self._loaded, poses, strict=True))
-        labels = cast_labels(camera, [(loaded.caster, pose) for loaded, pose in placed])
+        window = _subject_window(camera, [(loaded.scan, pose) for loaded, pose in placed])
+        labels = cast_labels(camera, [(loaded.caster, pose) for loaded, pose in placed], recipe.normals, window)
         if not labels.instance.any():
             raise BadSample("no_subject", "no pixel centre meets a subject")
         inside_out = labels.back.sum() / (labels.instance > 0).sum()
@@ -96,13 +97,11 @@ class BlenderRenderer:
         for loaded, pose in placed:
             blender_scene.place(loaded.obj, pose)
         blender_scene.aim_camera(self._camera, camera)
-        window = _subject_window(camera, [(loaded.scan, pose) for loaded, pose in placed])
         colour, depth = self._render_passes(recipe, window)
         if self._engine == "cycles":
             _check_depth(labels, colour[..., 3], depth, window)
-        rows, columns = window
         premultiplied = np.zeros((*camera.shape, 4), np.float32)
-        premultiplied[rows, columns] = colour
+        premultiplied[window] = colour
         alpha = np.clip(premultiplied[..., 3], 0, 1)
         background = render_panorama(panorama, camera, recipe.background.yaw_deg, wanted=alpha < 1)
         linear = composite(premultiplied[..., :3], alpha, background)
@@ -113,6 +112,7 @@ class BlenderRenderer:
             instance=labels.instance,
             depth_m=labels.depth_m,
             normal=labels.normal,
+            counts=_count(labels, alpha),
         )
 
     def environment(self) -> dict[str, str]:
@@ -261,10 +261,24 @@ def _check_depth(labels: Labels, alpha: np.ndarray, depth: np.ndarray, window: t
     """
     ours = labels.depth_m[window].astype(np.float64)
     seen, cycles_seen = np.isfinite(ours), depth < _NO_DEPTH
-    certain = (alpha < 0.02) | (alpha > 0.98)
+    certain = _is_certain(alpha)
     with np.errstate(invalid="ignore"):
         far = np.abs(ours - depth) > _DEPTH_TOLERANCE * ours
     wrong = certain & ((seen != cycles_seen) | (seen & cycles_seen & far))
     share = wrong.sum() / max(1, (certain & seen).sum())
     if share > _MAX_DEPTH_MISMATCH:
         raise BadSample("depth_mismatch", f"labels and Cycles' depth differ on {share:.1%} of the subject")
+
+
+def _is_certain(alpha: np.ndarray) -> np.ndarray:
+    """Where Cycles' depth is that of one surface: below alpha 0.5 it takes any of them by chance."""
+    return (alpha < 0.02) | (alpha > 0.98)
+
+
+def _count(labels: Labels, alpha: np.ndarray) -> LabelCounts:
+    subject = labels.instance > 0
+    return LabelCounts(
+        back_faces=int((labels.back & subject).sum()),
+        leaning_normals=int((labels.leaning & subject).sum()),
+        unproven_depth=int((~_is_certain(alpha) & subject).sum()),
+    )

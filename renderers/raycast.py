@@ -4,39 +4,59 @@ Embree finds the triangle; the hit is then recomputed in double precision from t
 exact as the mesh. Surfaces whose alpha is below one half are looked through. The only user of embreex.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from synth.camera import Camera, pixel_rays
+from synth.recipe import Normals
 from synth.scans import PreparedScan
 
 #: A surface is there from this alpha on: Cycles' own threshold for its depth pass.
 ALPHA_THRESHOLD = 0.5
+#: A normal farther from its triangle's than this is counted: the scan's normals and its surface tell different tales.
+LEANING_DEG = 60.0
+#: Rays cast at a time: their arrays stay in the processor's cache, which halves the time.
+_BLOCK = 1 << 14
 #: More transparent layers than this on one ray are no hair but a broken file; the ray then sees what comes next.
 _MAX_LAYERS = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """What the pixel centres see; H, W of the camera. See synth.sample.Sample for units and frames."""
 
     depth_m: np.ndarray
     normal: np.ndarray
     instance: np.ndarray
+    triangle: np.ndarray
+    """(H, W) int32, the triangle seen, counted in the scan of the instance; -1 where no subject."""
+    weights: np.ndarray
+    """(H, W, 3) float32, barycentrics of the point seen in that triangle; 0 where no subject."""
     back: np.ndarray
     """(H, W) bool, where the surface seen is the inside of the mesh: its normal was turned over."""
+    leaning: np.ndarray
+    """(H, W) bool, where the normal is more than LEANING_DEG from that of the triangle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Hits:
-    """Hits of R rays on one mesh: triangle (-1 for none), depth along the given directions, barycentrics (R, 3)."""
+    """K hits on one mesh: ray number, triangle, depth along the ray's direction, barycentrics (K, 3), face (K, 3).
 
+    face: the triangle's normal by its winding, not unit.
+    """
+
+    ray: np.ndarray
     triangle: np.ndarray
     depth: np.ndarray
     weights: np.ndarray
+    face: np.ndarray
+
+    def some(self, which: np.ndarray) -> "_Hits":
+        """The hits of a mask (K,)."""
+        return self if which.all() else _Hits(*(getattr(self, field.name)[which] for field in fields(self)))
 
 
 class ScanCaster:
@@ -52,115 +72,162 @@ class ScanCaster:
 
     def first_hits(self, origin: np.ndarray, directions: np.ndarray) -> _Hits:
         """First opaque hits from one origin (3,) along directions (R, 3), both in frame scan, float64."""
-        count = len(directions)
-        triangle = np.full(count, -1, np.int64)
-        depth = np.full(count, np.inf)
-        weights = np.zeros((count, 3))
-        rays = np.arange(count)
-        start = np.zeros(count)
+        found: list[_Hits] = []
+        rays, start = np.arange(len(directions)), None
         for _ in range(_MAX_LAYERS if self._alpha else 1):
-            found, t, w = self._cast(origin, directions[rays], start)
-            hit = found >= 0
-            rays, found, t, w = rays[hit], found[hit], t[hit], w[hit]
-            solid = self._opaque(found, w)
-            triangle[rays[solid]], depth[rays[solid]], weights[rays[solid]] = found[solid], t[solid], w[solid]
-            rays, start = rays[~solid], t[~solid] * (1 + 1e-6) + 1e-6
+            hits = self._cast(origin, directions, rays, start)
+            solid = self._opaque(hits)
+            found.append(hits.some(solid))
+            rays, start = hits.ray[~solid], hits.depth[~solid] * (1 + 1e-6) + 1e-6
             if rays.size == 0:
                 break
-        return _Hits(triangle, depth, weights)
+        if len(found) == 1:
+            return found[0]
+        return _Hits(*(np.concatenate([getattr(hits, field.name) for hits in found]) for field in fields(_Hits)))
 
-    def normals(self, hits: _Hits, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Shading normals (R, 3) of hits, unit, frame scan, towards the ray's origin; and which are back faces (R,).
+    def normals(self, hits: _Hits, directions: np.ndarray, policy: Normals) -> tuple[np.ndarray, ...]:
+        """Normals (K, 3) of hits seen along directions (K, 3): unit, frame scan, towards the ray's origin.
 
-        Interpolated corner normals, as a renderer shades with; turned over where the ray meets a back face. Where
-        interpolation leans away from the ray at a rim, the nearest direction that is seen edge-on.
+        `smooth`: interpolated corner normals, as a renderer shades with; where interpolation leans away from the ray at
+        a rim, the nearest direction that is seen edge-on. `geometric`: the triangle's own. Turned over where the ray
+        meets a back face. Also returns the triangles' normals (K, 3), unit, turned likewise, and which are back faces.
         """
-        corners = self._positions[self._triangles[hits.triangle]]
-        face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normal = np.einsum("rk,rkc->rc", hits.weights, np.asarray(self.scan.normals[hits.triangle], np.float64))
-        broken = np.linalg.norm(normal, axis=-1) < 1e-6
-        normal[broken] = face[broken]
-        back = np.sum(face * directions, axis=-1) > 0
+        back = _dot(hits.face, directions) > 0
+        face = _unit(hits.face)
+        face[back] *= -1
+        if policy == "geometric":
+            return face, face, back
+        normal = np.einsum("kc,kcx->kx", hits.weights, np.asarray(self.scan.normals)[hits.triangle], dtype=np.float64)
         normal[back] *= -1
-        view = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
-        normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-30)
-        leaning = np.maximum(np.sum(normal * view, axis=-1, keepdims=True), 0)
-        normal -= leaning * view
-        return normal / np.linalg.norm(normal, axis=-1, keepdims=True), back
+        broken = _dot(normal, normal) < 1e-12
+        normal[broken] = face[broken]
+        normal = _unit(normal)
+        view = _unit(directions)
+        leaning = np.flatnonzero((cosine := _dot(normal, view)) > 0)
+        normal[leaning] = _unit(normal[leaning] - cosine[leaning, None] * view[leaning])
+        return normal, face, back
 
-    def _cast(self, origin, directions, start):
-        """Triangle, depth and barycentrics of the first hit of each ray beyond `start`, exact for the triangle hit."""
-        origins = origin + directions * start[:, None]
-        ids = self._scene.run(origins.astype(np.float32), directions.astype(np.float32)).astype(np.int64)
-        t = np.full(len(ids), np.inf)
-        weights = np.zeros((len(ids), 3))
-        hit = ids >= 0
-        corners = self._positions[self._triangles[ids[hit]]]
-        t[hit], weights[hit] = _intersect(origin, directions[hit], corners)
-        return ids, t, weights
+    def _cast(self, origin: np.ndarray, directions: np.ndarray, rays: np.ndarray, start: np.ndarray | None) -> _Hits:
+        """First hits of some rays beyond `start` (in lengths of their directions), exact for the triangles hit."""
+        directions = directions if start is None else directions[rays]
+        origins = np.zeros_like(directions) + origin if start is None else origin + directions * start[:, None]
+        triangle = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
+        hit = np.flatnonzero(triangle >= 0)
+        triangle = triangle[hit]
+        corners = self._positions[self._triangles[triangle]]
+        return _Hits(rays[hit], triangle, *_intersect(origin, directions[hit], corners))
 
-    def _opaque(self, triangles: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        opaque = np.ones(len(triangles), bool)
+    def _opaque(self, hits: _Hits) -> np.ndarray:
+        opaque = np.ones(len(hits.ray), bool)
         if not self._alpha:
             return opaque
-        material = np.asarray(self.scan.material[triangles])
+        material = np.asarray(self.scan.material[hits.triangle])
         for k, picture in self._alpha.items():
             of_k = material == k
-            uv = np.einsum("rk,rkc->rc", weights[of_k], np.asarray(self.scan.uvs[triangles[of_k]], np.float64))
+            uvs = np.asarray(self.scan.uvs[hits.triangle[of_k]], np.float64)
+            uv = np.einsum("kc,kcx->kx", hits.weights[of_k], uvs)
             opaque[of_k] = _lookup(picture, uv) >= 255 * ALPHA_THRESHOLD
         return opaque
 
 
-def cast_labels(camera: Camera, placed: list[tuple[ScanCaster, np.ndarray]]) -> Labels:
+def cast_labels(
+    camera: Camera,
+    placed: list[tuple[ScanCaster, np.ndarray]],
+    normals: Normals = "smooth",
+    window: tuple[slice, slice] | None = None,
+) -> Labels:
     """Depth, normals and instances at the pixel centres of scans placed by world_from_scan (4x4, rigid).
 
     Returns depth (H, W) float32 with +inf where nothing is, normals (H, W, 3) float32 with 0, instances uint8 with 0.
+    window: rows and columns outside of which no subject is; rays are cast only inside. None: the frame.
     """
-    rays_camera = pixel_rays(camera).reshape(-1, 3)
-    world_from_camera = np.array(camera.world_from_camera)
-    depth = np.full(len(rays_camera), np.inf)
-    normal = np.zeros((len(rays_camera), 3))
-    instance = np.zeros(len(rays_camera), np.uint8)
-    back = np.zeros(len(rays_camera), bool)
+    rows, columns = window or (slice(0, camera.height), slice(0, camera.width))
+    rays = pixel_rays(camera)[rows, columns].reshape(-1, 3)
+    pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
+    labels = _no_labels(camera)
+    for start in range(0, len(rays), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        _cast_block(labels, pixels[block], rays[block], np.array(camera.world_from_camera), placed, normals)
+    return labels
+
+
+def _cast_block(
+    labels: Labels,
+    pixels: np.ndarray,
+    rays_camera: np.ndarray,
+    world_from_camera: np.ndarray,
+    placed: list[tuple[ScanCaster, np.ndarray]],
+    normals: Normals,
+) -> None:
+    """Fills in the labels of some pixels (K,), by number in the frame, with rays (K, 3)."""
+    nearest = np.full(len(pixels), np.inf)
     for number, (caster, world_from_scan) in enumerate(placed, start=1):
         scan_from_camera = np.linalg.inv(world_from_scan) @ world_from_camera
         directions = rays_camera @ scan_from_camera[:3, :3].T
         hits = caster.first_hits(scan_from_camera[:3, 3], directions)
         # Rays are scaled to z = 1, so depth along them is planar depth.
-        nearer = np.flatnonzero(hits.depth < depth)
-        hits = _Hits(hits.triangle[nearer], hits.depth[nearer], hits.weights[nearer])
-        depth[nearer] = hits.depth
-        normal_scan, back[nearer] = caster.normals(hits, directions[nearer])
-        normal[nearer] = normal_scan @ scan_from_camera[:3, :3]
-        instance[nearer] = number
+        hits = hits.some(hits.depth < nearest[hits.ray])
+        nearest[hits.ray] = hits.depth
+        normal, face, back = caster.normals(hits, directions[hits.ray], normals)
+        pixel = pixels[hits.ray]
+        labels.depth_m.ravel()[pixel] = hits.depth
+        labels.normal.reshape(-1, 3)[pixel] = normal @ scan_from_camera[:3, :3]
+        labels.instance.ravel()[pixel] = number
+        labels.triangle.ravel()[pixel] = hits.triangle
+        labels.weights.reshape(-1, 3)[pixel] = hits.weights
+        labels.back.ravel()[pixel] = back
+        labels.leaning.ravel()[pixel] = _dot(normal, face) < np.cos(np.radians(LEANING_DEG))
+
+
+def _no_labels(camera: Camera) -> Labels:
     shape = camera.shape
     return Labels(
-        depth_m=depth.reshape(shape).astype(np.float32),
-        normal=normal.reshape(*shape, 3).astype(np.float32),
-        instance=instance.reshape(shape),
-        back=back.reshape(shape),
+        depth_m=np.full(shape, np.inf, np.float32),
+        normal=np.zeros((*shape, 3), np.float32),
+        instance=np.zeros(shape, np.uint8),
+        triangle=np.full(shape, -1, np.int32),
+        weights=np.zeros((*shape, 3), np.float32),
+        back=np.zeros(shape, bool),
+        leaning=np.zeros(shape, bool),
     )
 
 
-def _intersect(origin: np.ndarray, directions: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ray parameter and barycentrics with the triangles' planes; barycentrics are clipped into the triangle.
+def _intersect(
+    origin: np.ndarray, directions: np.ndarray, corners: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ray parameter (K,), barycentrics (K, 3), clipped into the triangle, and face normals (K, 3), not unit.
 
-    directions (R, 3), corners (R, 3, 3), float64. Moeller and Trumbore 1997.
+    directions (K, 3), corners (K, 3, 3), float64. Moeller and Trumbore 1997.
     """
     edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    p = np.cross(directions, edge2)
+    face = _cross(edge1, edge2)
     s = origin - corners[:, 0]
-    q = np.cross(s, edge1)
-    determinant = np.sum(edge1 * p, axis=-1)
+    q = _cross(s, directions)
+    determinant = _dot(face, directions)
     determinant = np.where(np.abs(determinant) < 1e-300, 1e-300, determinant)
-    u = np.sum(s * p, axis=-1) / determinant
-    v = np.sum(directions * q, axis=-1) / determinant
+    u = -_dot(edge2, q) / determinant
+    v = _dot(edge1, q) / determinant
     weights = np.clip(np.stack([1 - u - v, u, v], axis=-1), 0, 1)
     weights /= weights.sum(axis=-1, keepdims=True)
     # The depth of the clipped point: a plane seen edge-on has no exact depth, a point of the triangle has.
-    point = np.einsum("rk,rkc->rc", weights, corners)
-    t = np.sum((point - origin) * directions, axis=-1) / np.sum(directions * directions, axis=-1)
-    return t, weights
+    point = weights[:, 1:2] * edge1 + weights[:, 2:] * edge2 - s
+    return _dot(point, directions) / _dot(directions, directions), weights, face
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("kx,kx->k", a, b)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a x b of (K, 3) arrays; a third of the time of np.cross, which copies its arguments."""
+    out = np.empty_like(a)
+    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        out[:, x] = a[:, y] * b[:, z] - a[:, z] * b[:, y]
+    return out
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.sqrt(_dot(vectors, vectors)), 1e-30)[:, None]
 
 
 def _lookup(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ Encoding is deterministic: the same sample gives the same bytes with the same en
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 import OpenEXR
@@ -15,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from synth.recipe import SceneRecipe, canonical_json
-from synth.sample import BadSample, Sample
+from synth.sample import BadSample, LabelCounts, Sample
 
 #: zlib level of the colour PNG: level 6 costs 2.6 times the CPU for 5 % less.
 _PNG_LEVEL = 3
@@ -68,11 +69,11 @@ def encode_sample(sample: Sample, flags: tuple[str, ...] = ()) -> dict[str, byte
         members["albedo.png"] = _png(sample.albedo)
     if sample.trust is not None:
         members["trust.png"] = _png(sample.trust)
-    members["json"] = canonical_json(sample_json(sample.recipe, flags)).encode()
+    members["json"] = canonical_json(sample_json(sample.recipe, sample.counts, flags)).encode()
     return members
 
 
-def sample_json(recipe: SceneRecipe, flags: tuple[str, ...]) -> dict:
+def sample_json(recipe: SceneRecipe, counts: LabelCounts, flags: tuple[str, ...]) -> dict:
     """The `.json` member: one fixed schema, the recipe inside as one string so that readers can infer types."""
     camera = recipe.camera
     return {
@@ -88,6 +89,7 @@ def sample_json(recipe: SceneRecipe, flags: tuple[str, ...]) -> dict:
         "center_px": list(camera.center_px),
         "world_from_camera": [list(row) for row in camera.world_from_camera],
         "flags": list(flags),
+        "counts": asdict(counts),
         "recipe": canonical_json(recipe),
     }
 
@@ -99,6 +101,16 @@ def decode_recipe(data: bytes) -> SceneRecipe:
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise BadBytes(f"json: {' '.join(str(error).split())[:200]}") from error
     return recipe
+
+
+def _decode_counts(data: bytes) -> LabelCounts:
+    try:
+        counts = LabelCounts(**json.loads(data)["counts"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadBytes(f"json: counts: {' '.join(str(error).split())[:200]}") from error
+    if not all(isinstance(count, int) and not isinstance(count, bool) for count in vars(counts).values()):
+        raise BadBytes("json: counts are no integers")
+    return counts
 
 
 def decode_sample(members: Mapping[str, bytes]) -> Sample:
@@ -122,15 +134,16 @@ def decode_sample(members: Mapping[str, bytes]) -> Sample:
         instance=png("instance.png", "L"),
         depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
         normal=_read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3)).astype(np.float32),
+        counts=_decode_counts(members["json"]),
         albedo=png("albedo.png", "RGB"),
         trust=png("trust.png", "L"),
     )
     return sample
 
 
-def with_flags(members: Mapping[str, bytes], recipe: SceneRecipe, flags: tuple[str, ...]) -> dict[str, bytes]:
-    """The same members with the flags that a check has given since."""
-    return {**members, "json": canonical_json(sample_json(recipe, flags)).encode()}
+def with_flags(members: Mapping[str, bytes], sample: Sample, flags: tuple[str, ...]) -> dict[str, bytes]:
+    """The same members, those of `sample`, with the flags that a check has given since."""
+    return {**members, "json": canonical_json(sample_json(sample.recipe, sample.counts, flags)).encode()}
 
 
 def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:

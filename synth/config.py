@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import UserError
-from synth.recipe import Engine, Material, ViewTransform
+from synth.recipe import Engine, Material, Normals, ViewTransform
 
 
 class BadConfig(UserError):
@@ -122,6 +122,9 @@ class CheckLimits(_Ranges):
     max_normal_error_deg: float = Field(10.0, gt=0)
     """Greatest median angle between the stored normals and those derived from depth: 0.1 to 5 for real scans (most for
     coarse meshes with smooth normals), 41 and more for a flipped axis."""
+    max_leaning: Share = 0.005
+    """Share of the subject's pixels whose normal is more than 60 degrees from its triangle's beyond which a sample is
+    flagged `leaning_normals`: up to 0.0012 on real scans."""
     min_brightness: Share = 0.04
     """Least mean sRGB value on the subject; darker is black."""
     max_brightness: Share = 0.92
@@ -143,6 +146,9 @@ class RenderConfig(_Ranges):
     """Columns of the picture, pixels. 768 x 1024 is Sapiens' native size."""
     height: int = Field(1024, ge=16, le=4096)
     """Rows of the picture, pixels."""
+    normals: Normals = "smooth"
+    """The normals of the labels. `smooth`: corner normals as authored, or made anew by angle where the file has none or
+    they are nonsense; `geometric`: those of the triangles. The colour is shaded smoothly in any case."""
     framing: FramingRanges = FramingRanges()
     camera: CameraRanges = CameraRanges()
     light: LightRanges = LightRanges()

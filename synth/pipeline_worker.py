@@ -104,7 +104,7 @@ def make_sample(renderer: Renderer, job: Job, index: int) -> tuple[Made | None, 
         except BadSample as error:
             refused.append((attempt, error.reason, error.detail))
             continue
-        return Made(with_flags(members, recipe, flags), sample, flags), tuple(refused)
+        return Made(with_flags(members, sample, flags), sample, flags), tuple(refused)
     return None, tuple(refused)
 
 

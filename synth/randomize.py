@@ -75,6 +75,7 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
         index=index,
         attempt=attempt,
         framing=framing,
+        normals=config.normals,
         camera=camera,
         subjects=(
             Subject(

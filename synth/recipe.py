@@ -18,6 +18,7 @@ Framing = Literal["full", "upper", "face"]
 Engine = Literal["cycles", "eevee", "analytic"]
 ViewTransform = Literal["Standard", "AgX"]
 Material = Literal["diffuse", "authored"]
+Normals = Literal["smooth", "geometric"]
 
 
 class _Value(BaseModel):
@@ -87,6 +88,8 @@ class SceneRecipe(_Value):
     """Which split the subject's person belongs to."""
     framing: Framing
     """How much of the subject was asked for."""
+    normals: Normals
+    """`smooth`: corner normals as the scan has them, interpolated; `geometric`: those of the triangles."""
     camera: Camera
     subjects: tuple[Subject, ...] = Field(min_length=1, max_length=255)
     """Subject k has instance k + 1."""

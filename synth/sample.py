@@ -34,6 +34,19 @@ class BadSample(Exception):
         return BadSample, (self.reason, self.detail)
 
 
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many of the subject's pixels have labels that a trainer may want to know of."""
+
+    back_faces: int
+    """The inside of an open mesh is seen; its normals were turned over."""
+    leaning_normals: int
+    """The normal is more than 60 degrees from that of its triangle."""
+    unproven_depth: int
+    """Partly transparent in colour (0.02 < alpha < 0.98): the colour render's own depth is left to chance there, so
+    that the stored depth was not held against it. Rims count."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One image and its labels. H, W are the recipe's camera's."""
@@ -49,6 +62,7 @@ class Sample:
     """(H, W) float32, planar z, metres; +inf where no subject."""
     normal: np.ndarray
     """(H, W, 3) float32, unit, camera frame (x right, y down, z forward), towards the camera; 0 where no subject."""
+    counts: LabelCounts
     albedo: np.ndarray | None = None
     """(H, W, 3) uint8, sRGB colour without light; only when asked for."""
     trust: np.ndarray | None = None
@@ -63,10 +77,12 @@ class Sample:
 def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
     """Refuse a sample whose labels disagree or whose picture is useless; return its flags.
 
-    Raises BadSample with a named reason. Flags (`soft_background`, `truncated`) describe, they do not refuse.
+    Raises BadSample with a named reason. Flags (`soft_background`, `truncated`, `leaning_normals`) describe, they do
+    not refuse.
     """
     _check_arrays(sample)
     _check_labels(sample, limits)
+    _check_counts(sample)
     _check_subject(sample, limits)
     _check_picture(sample, limits)
     flags = []
@@ -74,6 +90,8 @@ def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
         flags.append("soft_background")
     if border_share(sample.mask) > 0:
         flags.append("truncated")
+    if sample.counts.leaning_normals > limits.max_leaning * sample.mask.sum():
+        flags.append("leaning_normals")
     return tuple(flags)
 
 
@@ -125,6 +143,13 @@ def _check_arrays(sample: Sample) -> None:
         array = getattr(sample, name)
         if array.shape != shape or array.dtype != dtype:
             raise BadSample("shape", f"{name} is {array.dtype}{array.shape}, not {np.dtype(dtype)}{shape}")
+
+
+def _check_counts(sample: Sample) -> None:
+    subject = int(sample.mask.sum())
+    for name, count in vars(sample.counts).items():
+        if not 0 <= count <= subject:
+            raise BadSample("counts", f"{name} counts {count} of the subject's {subject} pixels")
 
 
 def _check_labels(sample: Sample, limits: CheckLimits) -> None:

@@ -29,6 +29,7 @@ UNIT_NAME = re.compile(r"([0-9]{8})-([0-9]{8})")
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 ShardName = Annotated[str, StringConstraints(pattern=r"^[0-9]{8}-[0-9]{8}-[0-9a-f]{12}\.tar$")]
 _Index = Annotated[int, Field(ge=0, lt=MOST_SAMPLES)]
+_Count = Annotated[int, Field(ge=0)]
 _Length = Annotated[int, Field(ge=0, le=LARGEST_MEMBER)]
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -90,6 +91,10 @@ class Row(_Value):
     """Share of the frame's border that subjects touch."""
     depth_p50_m: float
     """Median depth of the subjects, metres."""
+    back_faces: _Count
+    leaning_normals: _Count
+    unproven_depth: _Count
+    """Pixels; see `sample.LabelCounts`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Row":

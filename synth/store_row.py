@@ -54,6 +54,7 @@ def make_row(
         covered=float(sample.mask.mean()),
         border=border_share(sample.mask),
         depth_p50_m=float(np.median(sample.depth_m[sample.mask])),
+        **vars(sample.counts),
         **_camera_columns(recipe),
     )
     return row.model_dump(mode="json")

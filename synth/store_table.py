@@ -19,7 +19,7 @@ _FLOATS = (
     "seconds", "focal_px", "camera_distance_m", "camera_yaw_deg", "camera_pitch_deg", "exposure_ev",
     "background_yaw_deg", "magnification", "covered", "border", "depth_p50_m",
 )  # fmt: skip
-_INTEGERS = ("width", "height", "attempt")
+_INTEGERS = ("width", "height", "attempt", "back_faces", "leaning_normals", "unproven_depth")
 _HASHES = ("content_sha256", "recipe_sha256", "pixels_sha256")
 
 

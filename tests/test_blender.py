@@ -90,7 +90,7 @@ def recipe_of(scans, skies, placed, camera=CAMERA, **film) -> SceneRecipe:
     film = {"engine": "cycles", "spp": 4, "denoise": True, "exposure_ev": -1.0, "view_transform": "Standard",
             "material": "diffuse", "cycles_seed": 3, **film}  # fmt: skip
     return SceneRecipe(
-        seed=0, index=0, attempt=0, framing="full", camera=camera,
+        seed=0, index=0, attempt=0, framing="full", normals="smooth", camera=camera,
         subjects=tuple(
             Subject(
                 scan_id=name, scan_key=entries[name].key, person=name, world_from_scan=matrix4(pose),
@@ -265,7 +265,7 @@ def test_labels_of_another_camera_are_refused_by_cycles_depth(scans, skies, blen
     import renderers.blender as module
 
     honest = module.cast_labels
-    monkeypatch.setattr(module, "cast_labels", lambda camera, placed: honest(wrong(camera), placed))
+    monkeypatch.setattr(module, "cast_labels", lambda camera, *rest: honest(wrong(camera), *rest))
     with pytest.raises(BadSample, match="depth_mismatch"):
         blender.render(recipe_of(scans, skies, [("ball", at(0, 0, 0))]))
 
@@ -275,8 +275,8 @@ def test_the_inside_of_an_open_scan_is_refused(scans, skies, blender, monkeypatc
 
     honest = module.cast_labels
 
-    def hollow(camera, placed):
-        labels = honest(camera, placed)
+    def hollow(*arguments):
+        labels = honest(*arguments)
         return dataclasses.replace(labels, back=labels.instance > 0)
 
     monkeypatch.setattr(module, "cast_labels", hollow)

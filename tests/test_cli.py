@@ -17,7 +17,6 @@ from test_backgrounds import exr, sky
 from renderers.trial import ball_obj
 from synth.store import Dataset
 
-
 COMMAND = [sys.executable, "-c", "import sys; from synth.cli import main; sys.exit(main())"]
 
 

@@ -34,7 +34,7 @@ def test_members_stand_in_order_and_bytes_repeat():
 
 def test_json_has_the_fixed_schema():
     members, sample = stored(ball_sample())
-    document = json.loads(with_flags(members, sample.recipe, ("soft_background",))["json"])
+    document = json.loads(with_flags(members, sample, ("soft_background",))["json"])
     assert set(document) == {
         "id",
         "index",
@@ -48,6 +48,7 @@ def test_json_has_the_fixed_schema():
         "center_px",
         "world_from_camera",
         "flags",
+        "counts",
         "recipe",
     }
     assert document["flags"] == ["soft_background"] and isinstance(document["recipe"], str)

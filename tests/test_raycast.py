@@ -5,7 +5,7 @@ import pytest
 from worlds import make_camera
 
 from renderers.raycast import ScanCaster, cast_labels
-from synth.camera import IDENTITY4, pixel_rays
+from synth.camera import IDENTITY4, pixel_rays, project
 from synth.scans import PreparedScan, ScanFacts, ScanMaterial
 
 
@@ -135,3 +135,40 @@ def test_depth_is_exact_at_any_distance(distance):
     mask = labels.instance == 1
     expected = on_plane(camera, (0, 0, 0.5), np.array([1.0, 0, 0]))[mask]
     assert mask.sum() > 300 and (np.abs(labels.depth_m[mask] / expected - 1) < 2.0**-22).all()
+
+
+def test_labels_name_the_triangle_and_the_point_in_it():
+    camera, scan = make_camera(), card()
+    labels = cast_labels(camera, [(ScanCaster(scan), np.eye(4))])
+    mask = labels.instance > 0
+    corners = scan.positions[scan.triangles[labels.triangle[mask]]].astype(np.float64)
+    points = np.einsum("kc,kcx->kx", labels.weights[mask], corners)
+    uv, z = project(camera, points)
+    rows, columns = np.nonzero(mask)
+    np.testing.assert_allclose(uv, np.stack([columns, rows], axis=-1) + 0.5, atol=1e-3)
+    np.testing.assert_allclose(z, labels.depth_m[mask], rtol=1e-6)
+    assert (labels.triangle[~mask] == -1).all() and not labels.weights[~mask].any()
+
+
+def test_a_window_changes_nothing_inside_of_it():
+    camera, caster = make_camera(), ScanCaster(card())
+    frame = cast_labels(camera, [(caster, np.eye(4))])
+    rows, columns = np.nonzero(frame.instance)
+    window = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+    inside = cast_labels(camera, [(caster, np.eye(4))], window=window)
+    for name, array in vars(frame).items():
+        np.testing.assert_array_equal(array, getattr(inside, name), err_msg=name)
+
+
+def test_geometric_normals_are_the_triangles_and_leaning_ones_are_counted():
+    tilted = np.tile(np.array([0.4, 0.9, 0.1], np.float32) / np.linalg.norm([0.4, 0.9, 0.1]), (2, 3, 1))
+    caster, camera = ScanCaster(card(normals=tilted.astype(np.float32))), make_camera()
+    smooth = cast_labels(camera, [(caster, np.eye(4))], "smooth")
+    geometric = cast_labels(camera, [(caster, np.eye(4))], "geometric")
+    mask = smooth.instance > 0
+    world_from_camera = np.array(camera.world_from_camera)[:3, :3]
+    for labels, expected in ((smooth, tilted[0, 0]), (geometric, (1.0, 0, 0))):
+        normal_world = labels.normal[mask] @ world_from_camera.T
+        np.testing.assert_allclose(normal_world, np.broadcast_to(expected, normal_world.shape), atol=1e-6)
+    assert smooth.leaning[mask].all() and not geometric.leaning.any()
+    np.testing.assert_array_equal(smooth.depth_m, geometric.depth_m)

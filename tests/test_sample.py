@@ -8,7 +8,7 @@ from worlds import ball_sample, make_camera, make_recipe
 
 from synth.camera import distance_from_z
 from synth.config import CheckLimits
-from synth.sample import BadSample, Sample, background_magnification, check, normal_error_deg
+from synth.sample import BadSample, LabelCounts, Sample, background_magnification, check, normal_error_deg
 
 LIMITS = CheckLimits()
 
@@ -150,3 +150,16 @@ def test_flags_describe_and_do_not_refuse():
 def test_background_magnification_matches_the_measured_table():
     camera = make_camera(width=768, height=1024, focal_px=24 / 43.27 * 1280)
     assert background_magnification(make_recipe(camera)) == pytest.approx(4.36, abs=0.05)
+
+
+def test_counts_flag_what_leans_and_refuse_what_cannot_be():
+    sample = ball_sample()
+    subject = int(sample.mask.sum())
+
+    def counted(leaning: int) -> Sample:
+        return dataclasses.replace(sample, counts=LabelCounts(0, leaning, 0))
+
+    assert "leaning_normals" in check(counted(int(subject * LIMITS.max_leaning) + 1), LIMITS)
+    assert "leaning_normals" not in check(counted(int(subject * LIMITS.max_leaning) - 1), LIMITS)
+    with pytest.raises(BadSample, match="counts"):
+        check(counted(subject + 1), LIMITS)

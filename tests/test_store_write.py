@@ -31,7 +31,7 @@ def finished(index: int) -> tuple[dict[str, bytes], dict]:
     recipe = make_recipe(make_camera(width=24, height=32, focal_px=37.5), index=index)
     center = (0, 0.001 * (index % 97), 0.5 + 0.001 * (index % 89))
     members, sample = stored(ball_sample(recipe, center))
-    members = with_flags(members, recipe, ("truncated",))
+    members = with_flags(members, sample, ("truncated",))
     refused = [(0, "black", "mean brightness 0.01")] if index % 10 == 3 else []
     row = make_row(sample, members, flags=("truncated",), env_id="0123456789ab", seconds=1.5, refused=refused)
     return members, row

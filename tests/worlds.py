@@ -5,7 +5,7 @@ import numpy as np
 from renderers.analytic import cast_ellipsoids
 from synth.camera import IDENTITY4, Camera, look_at, matrix4
 from synth.recipe import Background, Film, SceneRecipe, Subject
-from synth.sample import Sample
+from synth.sample import LabelCounts, Sample
 
 KEY = "ab" * 16
 SHA256 = "cd" * 32
@@ -42,6 +42,7 @@ def make_recipe(camera: Camera | None = None, subjects: int = 1, index: int = 0,
         index=index,
         attempt=0,
         framing="full",
+        normals="smooth",
         camera=camera or make_camera(),
         subjects=(subject,) * subjects,
         background=Background(background_id="sky", sha256=SHA256, yaw_deg=30.0, width_px=1024),
@@ -70,6 +71,7 @@ def ball_sample(recipe: SceneRecipe | None = None, center=(0, 0, 0.5), radii=(0.
         instance=instance,
         depth_m=depth.astype(np.float32),
         normal=normal.astype(np.float32),
+        counts=LabelCounts(back_faces=0, leaning_normals=0, unproven_depth=0),
     )
 
 
