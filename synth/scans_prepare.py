@@ -89,9 +89,7 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     return facts
 
 
-def _arrays(
-    painted: _Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray
-) -> dict[str, np.ndarray]:
+def _arrays(painted: _Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray) -> dict[str, np.ndarray]:
     """What is stored of the mesh, by name; positions (V, 3) and normals (T, 3, 3) are in frame scan."""
     mesh = painted.mesh
     arrays = {"positions": positions, "triangles": mesh.triangles, "normals": normals, "material": mesh.material}

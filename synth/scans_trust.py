@@ -22,13 +22,14 @@ _TEXELS_WHOLE, _TEXELS_NONE = 0.25, 0.05
 #: Wall thickness, metres: below the first the two sides are noise of one another (scanners are good for about a
 #: millimetre), from the second on it is an ear.
 _WALL_NONE_M, _WALL_WHOLE_M = 0.001, 0.003
-#: Scatter of normals about their linear trend within about a centimetre, degrees. Measured: bodies 2 to 6 (90th
-#: percentile), carved hair 9, ears, lips and eyelids up to 26 (99th of a head); directions by chance give 45.
-_SCATTER_WHOLE_DEG, _SCATTER_NONE_DEG = 28.0, 45.0
+#: Scatter of triangles' normals about their linear trend within a centimetre, averaged over two, degrees. Measured: 2
+#: to 5 on bodies and heads (median), 21 on carved locks (95th percentile), 22 on ears and eyelids (99th); a noise of
+#: 2 mm on a mesh of 2.5 mm gives 33, one of 1 mm gives 22.
+_SCATTER_WHOLE_DEG, _SCATTER_NONE_DEG = 22.0, 34.0
 #: Distance between the points at which walls and scatter are measured, metres, so that the density of a mesh does not
 #: matter, and how many there are at most: very large scans are measured more coarsely.
 _SPACING_M, _MAX_POINTS = 0.004, 250_000
-#: Points of a neighbourhood: at the spacing above it reaches 11 mm.
+#: Points of a neighbourhood: at the spacing above they reach 11 mm.
 _NEIGHBOURS = 24
 #: Neighbourhoods that are fitted at once, for memory.
 _CHUNK = 32_768
@@ -51,11 +52,10 @@ def measure_trust(
     count = int(welded.max()) + 1
     points = np.zeros((count, 3))
     points[welded] = positions
-    normals = _place_normals(corners, places, count)
     trust = rim_trust(points, places)
     if uvs is not None:
         trust *= texture_trust(corners, uvs, places, count, material)
-    spread, facing = _spread_points(corners, normals[places])
+    spread, facing = _spread_points(corners)
     unruly = np.minimum(wall_trust(spread, facing), scatter_trust(spread, facing))
     # The mean of a few points: what one of them meets by chance must not show as a dot.
     _, nearest = cKDTree(spread).query(points, k=min(4, len(spread)))
@@ -112,7 +112,7 @@ def wall_trust(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     spacing = max(_SPACING_M, _typical_spacing(points))
     tree = cKDTree(np.hstack([points, reach * normals]))
     behind = points - normals * (_WALL_WHOLE_M / 2)
-    limit = np.hypot(np.hypot(_WALL_WHOLE_M / 2, spacing), reach)
+    limit = np.hypot(np.hypot(_WALL_WHOLE_M / 2, 1.5 * spacing), reach)
     distance, found = tree.query(np.hstack([behind, -reach * normals]), distance_upper_bound=limit)
     trust = np.ones(len(points))
     met = np.flatnonzero(np.isfinite(distance))
@@ -122,15 +122,16 @@ def wall_trust(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     # Along the other side's normal: its plane is what counts, not how the points happen to lie upon it.
     thickness = -np.sum(offset * normals[other], axis=1)
     lateral = np.linalg.norm(offset + thickness[:, None] * normals[other], axis=1)
-    wall = opposite & (thickness > -_CRACK_M) & (lateral < spacing)
+    wall = opposite & (thickness > -_CRACK_M) & (lateral < 1.5 * spacing)
     trust[met[wall]] = _ramp(thickness[wall], _WALL_NONE_M, _WALL_WHOLE_M)
     return trust
 
 
 def scatter_trust(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """(N,) low where normals within about a centimetre scatter about their linear trend, as on hair.
+    """(N,) low where normals scatter about their linear trend all over some two centimetres, as on hair.
 
-    A fold turns normals steadily and is followed by the trend. points (N, 3) metres, evenly spread; normals (N, 3).
+    A fold turns normals steadily and is followed by the trend; a crease or the rim of an ear is narrow, which the mean
+    over the neighbourhood forgives. points (N, 3) metres, evenly spread; normals (N, 3) unit.
     """
     reach = 3 * max(_SPACING_M, _typical_spacing(points))
     tree = cKDTree(points)
@@ -143,6 +144,9 @@ def scatter_trust(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         # The far side of an ear is no neighbour.
         alike = inside & (np.einsum("nkc,nc->nk", normals[near], normals[part]) > 0)
         scatter[part] = _scatter(points[near] - points[part, None], normals[near], alike.astype(np.float64))
+    some = points[::4]  # as many neighbours then reach twice as far
+    _, near = cKDTree(some).query(points, k=min(_NEIGHBOURS, len(some)))
+    scatter = scatter[::4][np.reshape(near, (len(points), -1))].mean(axis=1)
     return 1 - _ramp(np.degrees(scatter), _SCATTER_WHOLE_DEG, _SCATTER_NONE_DEG)
 
 
@@ -160,12 +164,13 @@ def _scatter(offsets: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> n
     return np.sqrt(np.sum(weights[..., None] * left**2, axis=(1, 2)) / total[:, 0, 0])
 
 
-def _spread_points(corners: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, 3) spread evenly over triangles (T, 3, 3), with normals (N, 3) interpolated from (T, 3, 3).
+def _spread_points(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points (N, 3) spread evenly over triangles (T, 3, 3), with the triangles' unit normals (N, 3).
 
-    Not by chance: equal steps of area along the list of triangles, and within each the R2 sequence (Roberts 2018).
+    The triangles' own, for corner normals are smoothed: what is unruly is hidden by them. Not by chance: equal steps of area along the list of triangles, and within each the R2 sequence (Roberts 2018).
     """
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(face, axis=1) / 2
     reached = np.cumsum(area)
     count = int(np.clip(reached[-1] / _SPACING_M**2, min(2 * len(area), 1000), _MAX_POINTS))
     number = np.arange(count)
@@ -174,15 +179,7 @@ def _spread_points(corners: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray
     over = a + b > 1
     a, b = np.where(over, 1 - a, a), np.where(over, 1 - b, b)
     weights = np.stack([1 - a - b, a, b], axis=1)
-    points = np.einsum("nk,nkc->nc", weights, corners[owner])
-    return points, _unit(np.einsum("nk,nkc->nc", weights, normals[owner]))
-
-
-def _place_normals(corners: np.ndarray, places: np.ndarray, count: int) -> np.ndarray:
-    """(count, 3) unit normals of places, faces weighted by area."""
-    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    total = [np.bincount(places.ravel(), np.repeat(face[:, axis], 3), count) for axis in range(3)]
-    return _unit(np.stack(total, axis=1))
+    return np.einsum("nk,nkc->nc", weights, corners[owner]), _unit(face[owner])
 
 
 def _texture_scale(corners: np.ndarray, uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

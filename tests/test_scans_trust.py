@@ -48,15 +48,17 @@ def test_a_clean_closed_ball_is_believed_everywhere(rings, textured):
 
 
 def test_a_hole_is_doubted_near_its_rim_only():
-    positions, triangles, _ = ball()
+    positions, triangles, _ = ball(120)
     distance = angle_to(positions, (1, 0, 0))
-    kept = (distance[triangles] > 0.04).any(axis=1)
-    trust = measure(positions, triangles[kept])
-    assert trust[(distance > 0.032) & (distance < 0.042)].max() < 100
+    kept = (distance[triangles] > 0.04).all(axis=1)
+    positions, distance = positions[used := np.unique(triangles[kept])], distance[used]
+    triangles = np.searchsorted(used, triangles[kept])
+    trust = measure(positions, triangles)
+    assert trust[distance < 0.043].max() < 100
     assert (trust[distance > 0.06] == 255).all()
-    # Falling off: never more in the ring nearer to the rim.
-    rings = [trust[(distance > low) & (distance < low + 0.005)].mean() for low in (0.041, 0.046, 0.051, 0.056)]
-    assert rings == sorted(rings) and rings[0] < 120 < rings[3]
+    # Falling off, ring by ring.
+    rings = [trust[(distance > low) & (distance < low + 0.004)].mean() for low in (0.04, 0.044, 0.048, 0.052)]
+    assert rings == sorted(set(rings)) and rings[0] < 50 and rings[3] > 180
 
 
 def test_a_seam_of_rounded_numbers_is_no_hole():
@@ -69,17 +71,17 @@ def test_a_seam_of_rounded_numbers_is_no_hole():
 
 
 def test_a_region_of_noise_is_doubted_there_only():
-    positions, triangles, _ = ball()
+    positions, triangles, _ = ball(120)
     distance = angle_to(positions, (1, 0, 0))
     rng = np.random.default_rng(0)
-    noisy = positions + np.where(distance < 0.05, rng.normal(0, 0.004, len(positions)), 0)[:, None] * (
+    noisy = positions + np.where(distance < 0.05, rng.normal(0, 0.003, len(positions)), 0)[:, None] * (
         positions / RADIUS
     )
     # One displacement a place: a seam that opens would be another fault.
     noisy = noisy[np.unique(weld(positions), return_index=True)[1]][weld(positions)]
     trust = measure(noisy, triangles)
     assert np.median(trust[distance < 0.04]) < 60
-    assert (trust[distance > 0.075] == 255).all()
+    assert (trust[distance > 0.08] == 255).all()
 
 
 def test_a_steady_fold_is_no_noise():
@@ -93,7 +95,9 @@ def test_a_steady_fold_is_no_noise():
     assert (trust[inner] == 255).all() and trust[~inner].min() == 0
 
 
-@pytest.mark.parametrize(("thickness_m", "low", "high"), [(0.0005, 0, 0), (0.001, 0, 5), (0.002, 90, 170), (0.005, 255, 255)])
+@pytest.mark.parametrize(
+    ("thickness_m", "low", "high"), [(0.0005, 0, 0), (0.001, 0, 5), (0.002, 90, 170), (0.005, 255, 255)]
+)
 def test_a_slab_is_doubted_where_it_is_thin(thickness_m, low, high):
     trust, inner = slab(thickness_m)
     assert low <= trust[inner].min() and trust[inner].max() <= high
@@ -106,11 +110,12 @@ def slab(thickness_m, size=0.2, n=41):
     a = i * n + j
     top = np.concatenate([np.stack([a, a + n, a + n + 1], 1), np.stack([a, a + n + 1, a + 1], 1)])
     line = np.arange(n - 1)
-    rim = np.concatenate([line * n, (n - 1) * n + line, n * (n - 1) - line * n + n - 1, n - 1 - line])
     # The border, walked once around: its vertices in order give the wall between top and bottom.
     rim = np.concatenate([line * n, (n - 1) * n + line, (n - 1 - line) * n + n - 1, n - 1 - line])
     following = np.roll(rim, -1)
-    wall = np.concatenate([np.stack([rim, rim + n * n, following], 1), np.stack([following, rim + n * n, following + n * n], 1)])
+    wall = np.concatenate(
+        [np.stack([rim, rim + n * n, following], 1), np.stack([following, rim + n * n, following + n * n], 1)]
+    )
     positions = np.concatenate([np.stack([x, y, np.full(n * n, z)], 1) for z in (thickness_m / 2, -thickness_m / 2)])
     triangles = np.concatenate([top, top[:, ::-1] + n * n, wall])
     inner = np.abs(positions[:, :2]).max(axis=1) < size / 2 - 0.02
@@ -123,7 +128,7 @@ def test_a_smeared_texture_is_doubted_where_it_is_smeared():
     smeared = (distance[triangles] < 0.05).all(axis=1)
     uvs[smeared, :, 0] = 0.5 + 0.02 * (uvs[smeared, :, 0] - 0.5)  # one direction only: anisotropy, not size
     trust = measure(positions, triangles, uvs)
-    assert trust[distance < 0.04].max() == 0
+    assert trust[distance < 0.035].max() == 0
     assert (trust[distance > 0.055] == 255).all()
     # Another material with a scale of its own is no fault.
     assert (measure(positions, triangles, uvs, material=smeared.astype(np.uint16)) == 255).all()
