@@ -23,6 +23,7 @@ from renderers import blender_scene
 from renderers.film import composite, develop, to_8bit
 from renderers.panorama import render_panorama, shrink_panorama
 from renderers.raycast import Labels, ScanCaster, cast_labels
+from renderers.surface import ScanPaint, lookup_albedo, lookup_trust
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
 from synth.errors import UserError
@@ -55,6 +56,7 @@ class _Loaded:
     material: Material
     scan: PreparedScan
     caster: ScanCaster
+    paint: ScanPaint
     obj: bpy.types.Object
 
 
@@ -113,6 +115,7 @@ class BlenderRenderer:
             depth_m=labels.depth_m,
             normal=labels.normal,
             counts=_count(labels, alpha),
+            **_further_labels(recipe, labels, placed),
         )
 
     def environment(self) -> dict[str, str]:
@@ -182,7 +185,7 @@ class BlenderRenderer:
         for key, material in wanted:
             scan = load_prepared(self._scan_store, key)
             obj = blender_scene.build_scan(scan, material)
-            self._loaded.append(_Loaded(key, material, scan, ScanCaster(scan), obj))
+            self._loaded.append(_Loaded(key, material, scan, ScanCaster(scan), ScanPaint(scan), obj))
 
     def _load_panorama(self, recipe: SceneRecipe) -> np.ndarray:
         wanted = recipe.background.sha256
@@ -268,6 +271,18 @@ def _check_depth(labels: Labels, alpha: np.ndarray, depth: np.ndarray, window: t
     share = wrong.sum() / max(1, (certain & seen).sum())
     if share > _MAX_DEPTH_MISMATCH:
         raise BadSample("depth_mismatch", f"labels and Cycles' depth differ on {share:.1%} of the subject")
+
+
+def _further_labels(
+    recipe: SceneRecipe, labels: Labels, placed: list[tuple[_Loaded, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The labels that the recipe asks for besides the triplet, by the names that Sample gives them."""
+    further = {}
+    if "albedo" in recipe.outputs:
+        further["albedo"] = lookup_albedo(recipe.camera, labels, [(loaded.paint, pose) for loaded, pose in placed])
+    if "trust" in recipe.outputs:
+        further["trust"] = lookup_trust(labels, [loaded.scan for loaded, _ in placed])
+    return further
 
 
 def _is_certain(alpha: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ from synth.scans_files import new_sibling
 from synth.scans_geometry import measure_regions, place_mesh
 from synth.scans_raw import RawMaterial, RawMesh
 from synth.scans_surface import clean_surface
-from synth.scans_trust import measure_trust
 
 #: Linear albedo of what has no colour: unpainted clay or stone, neither black nor burnt in any light.
 CLAY = (0.50, 0.46, 0.42, 1.0)
@@ -91,6 +90,8 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
 
 def _arrays(painted: _Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray) -> dict[str, np.ndarray]:
     """What is stored of the mesh, by name; positions (V, 3) and normals (T, 3, 3) are in frame scan."""
+    from synth.scans_trust import measure_trust  # its scipy comes with the render extra, which readers do without
+
     mesh = painted.mesh
     arrays = {"positions": positions, "triangles": mesh.triangles, "normals": normals, "material": mesh.material}
     uvs = None
