@@ -51,7 +51,10 @@ class ScanPaint:
         facts = self.scan.facts.materials[material]
         key = (facts.texture, facts.alpha)
         if key not in self._pyramids:
-            self._pyramids[key] = load_pyramid(self.scan.folder / "textures" / facts.texture, self.scan.alpha(material))
+            same = [m.texture == facts.texture for m in self.scan.facts.materials]
+            uvs = np.asarray(self.scan.uvs)[np.array(same)[np.asarray(self.scan.material)]]
+            path = self.scan.folder / "textures" / facts.texture
+            self._pyramids[key] = load_pyramid(path, uvs, self.scan.alpha(material))
         return self._pyramids[key]
 
 
