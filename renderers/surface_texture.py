@@ -16,6 +16,9 @@ from synth.scans import BadScan
 _MAX_TAPS = 8
 #: A texel's share of the footprint's shorter side at which it is looked up; held against Blender's pixel filter.
 _SHARPNESS = 0.85
+#: Weight of texels that only an outer edge touches, of 255: not every atlas is painted up to there, but where one is
+#: they are nearer than any other.
+_RIM_WEIGHT = 16
 #: Rows of a picture that are averaged at a time, for memory.
 _STRIP = 256
 
@@ -37,18 +40,20 @@ class Pyramid:
     """
 
     def __init__(self, rgb: np.ndarray, weight: np.ndarray):
-        weight = np.maximum(weight, 1)
-        levels, shapes = [], []
-        while True:
-            shapes.append(rgb.shape[:2])
-            levels.append((rgb, weight))
-            if max(rgb.shape[:2]) == 1:
-                break
-            rgb, weight = _halve(rgb, weight)
-        self._rgb = np.concatenate([level.reshape(-1, 3) for level, _ in levels])
-        self._weight = np.concatenate([level.ravel() for _, level in levels])
+        shapes = [rgb.shape[:2]]
+        while max(shapes[-1]) > 1:
+            shapes.append(tuple((side + 1) // 2 for side in shapes[-1]))
         self._shapes = np.array(shapes)
-        self._starts = np.cumsum([0, *(h * w for h, w in shapes)])[:-1]
+        starts = np.cumsum([0, *self._shapes.prod(axis=1)])
+        self._starts = starts[:-1]
+        self._rgb = np.empty((starts[-1], 3), np.uint8)
+        self._weight = np.empty(starts[-1], np.uint8)
+        weight = np.maximum(weight, 1)
+        for number, start in enumerate(self._starts):
+            if number:
+                rgb, weight = _halve(rgb, weight)
+            self._rgb[start : starts[number + 1]] = rgb.reshape(-1, 3)
+            self._weight[start : starts[number + 1]] = weight.ravel()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,23 +122,32 @@ def load_pyramid(path: Path, uvs: np.ndarray, alpha: np.ndarray | None) -> Pyram
             rgb = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadScan(f"{path}: the prepared texture cannot be loaded; delete its folder and run again") from error
-    used = draw_used_texels(rgb.shape[:2], uvs)
-    return Pyramid(rgb, used if alpha is None else np.where(used > 0, alpha, 0))
+    weight = draw_used_texels(rgb.shape[:2], uvs)
+    return Pyramid(rgb, weight if alpha is None else np.minimum(weight, alpha))
 
 
 def draw_used_texels(shape: tuple[int, int], uvs: np.ndarray) -> np.ndarray:
-    """255 where a triangle of uvs (T, 3, 2) lies on a picture of a shape (h, w), 0 elsewhere: uint8, row 0 on top.
+    """How much triangles of uvs (T, 3, 2) use each texel of a picture of a shape (h, w): (h, w) uint8, row 0 on top.
 
+    255 inside of them, 16 where only an outer edge touches the texel, 0 elsewhere.
     Triangles on repeats of the picture are drawn on the one that holds their middle.
     """
     h, w = shape
     uvs = uvs - np.floor(uvs.mean(axis=1, keepdims=True))
-    corners = np.stack([uvs[..., 0] * w, (1 - uvs[..., 1]) * h], axis=-1) - 0.5  # Pillow counts from texels' centres
+    corners = np.stack([uvs[..., 0] * w, (1 - uvs[..., 1]) * h], axis=-1)
     picture = Image.new("L", (w, h))
     draw = ImageDraw.Draw(picture)
     for triangle in corners.reshape(-1, 6).tolist():
-        draw.polygon(triangle, fill=255)
-    return np.asarray(picture)
+        draw.polygon(triangle, fill=1)
+    used = np.array(picture)
+    # Pillow takes a corner for the texel it lies in, and draws all that an edge touches.
+    touched = np.array(picture)
+    inside = touched.copy()
+    inside[1:] &= touched[:-1]
+    inside[:-1] &= touched[1:]
+    inside[:, 1:] &= touched[:, :-1]
+    inside[:, :-1] &= touched[:, 1:]
+    return touched * np.uint8(_RIM_WEIGHT) + inside * np.uint8(255 - _RIM_WEIGHT)
 
 
 def _halve(rgb: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
