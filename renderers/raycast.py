@@ -20,6 +20,8 @@ ALPHA_THRESHOLD = 0.5
 LEANING_DEG = 60.0
 #: Rays cast at a time: their arrays stay in the processor's cache, which halves the time.
 _BLOCK = 1 << 14
+#: Alpha this near to 0 or 1 is taken for it by nearly every path.
+_CLEAR = 0.02
 #: More transparent layers than this on one ray are no hair but a broken file; the ray then sees what comes next.
 _MAX_LAYERS = 32
 
@@ -39,6 +41,9 @@ class Labels:
     """(H, W) bool, where the surface seen is the inside of the mesh: its normal was turned over."""
     leaning: np.ndarray
     """(H, W) bool, where the normal is more than LEANING_DEG from that of the triangle."""
+    veiled: np.ndarray
+    """(H, W) bool, where the ray met alpha between 0.02 and 0.98, on what it sees or before: Cycles takes such a
+    surface or leaves it by chance, so its depth proves nothing there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,20 +75,27 @@ class ScanCaster:
         self._scene = EmbreeScene(robust=True)  # robust: no ray slips between two triangles
         TriangleMesh(self._scene, np.array(scan.positions, np.float32), np.array(scan.triangles, np.int32))
 
-    def first_hits(self, origin: np.ndarray, directions: np.ndarray) -> _Hits:
-        """First opaque hits from one origin (3,) along directions (R, 3), both in frame scan, float64."""
+    def first_hits(self, origin: np.ndarray, directions: np.ndarray) -> tuple[_Hits, np.ndarray]:
+        """First opaque hits from one origin (3,) along directions (R, 3), both in frame scan, float64.
+
+        Also (R,) bool, which rays are veiled: see Labels.
+        """
         found: list[_Hits] = []
+        veiled = np.zeros(len(directions), bool)
         rays, start = np.arange(len(directions)), None
         for _ in range(_MAX_LAYERS if self._alpha else 1):
             hits = self._cast(origin, directions, rays, start)
-            solid = self._opaque(hits)
+            alpha = self._alpha_at(hits)
+            veiled[hits.ray[(alpha > _CLEAR) & (alpha < 1 - _CLEAR)]] = True
+            solid = alpha >= ALPHA_THRESHOLD
             found.append(hits.some(solid))
             rays, start = hits.ray[~solid], hits.depth[~solid] * (1 + 1e-6) + 1e-6
             if rays.size == 0:
                 break
         if len(found) == 1:
-            return found[0]
-        return _Hits(*(np.concatenate([getattr(hits, field.name) for hits in found]) for field in fields(_Hits)))
+            return found[0], veiled
+        joined = (np.concatenate([getattr(hits, field.name) for hits in found]) for field in fields(_Hits))
+        return _Hits(*joined), veiled
 
     def normals(self, hits: _Hits, directions: np.ndarray, policy: Normals) -> tuple[np.ndarray, ...]:
         """Normals (K, 3) of hits seen along directions (K, 3): unit, frame scan, towards the ray's origin.
@@ -117,17 +129,18 @@ class ScanCaster:
         corners = self._positions[self._triangles[triangle]]
         return _Hits(rays[hit], triangle, *_intersect(origin, directions[hit], corners))
 
-    def _opaque(self, hits: _Hits) -> np.ndarray:
-        opaque = np.ones(len(hits.ray), bool)
+    def _alpha_at(self, hits: _Hits) -> np.ndarray:
+        """Alpha 0..1 of the surface at each hit (K,)."""
+        alpha = np.ones(len(hits.ray))
         if not self._alpha:
-            return opaque
+            return alpha
         material = np.asarray(self.scan.material[hits.triangle])
         for k, picture in self._alpha.items():
             of_k = material == k
             uvs = np.asarray(self.scan.uvs[hits.triangle[of_k]], np.float64)
             uv = np.einsum("kc,kcx->kx", hits.weights[of_k], uvs)
-            opaque[of_k] = _lookup(picture, uv) >= 255 * ALPHA_THRESHOLD
-        return opaque
+            alpha[of_k] = _lookup(picture, uv) / 255
+        return alpha
 
 
 def cast_labels(
@@ -164,7 +177,8 @@ def _cast_block(
     for number, (caster, world_from_scan) in enumerate(placed, start=1):
         scan_from_camera = np.linalg.inv(world_from_scan) @ world_from_camera
         directions = rays_camera @ scan_from_camera[:3, :3].T
-        hits = caster.first_hits(scan_from_camera[:3, 3], directions)
+        hits, veiled = caster.first_hits(scan_from_camera[:3, 3], directions)
+        labels.veiled.ravel()[pixels] |= veiled
         # Rays are scaled to z = 1, so depth along them is planar depth.
         hits = hits.some(hits.depth < nearest[hits.ray])
         nearest[hits.ray] = hits.depth
@@ -189,6 +203,7 @@ def _no_labels(camera: Camera) -> Labels:
         weights=np.zeros((*shape, 3), np.float32),
         back=np.zeros(shape, bool),
         leaning=np.zeros(shape, bool),
+        veiled=np.zeros(shape, bool),
     )
 
 

@@ -19,6 +19,8 @@ _SHARPNESS = 0.85
 #: Weight of texels that only an outer edge touches, of 255: not every atlas is painted up to there, but where one is
 #: they are nearer than any other.
 _RIM_WEIGHT = 16
+#: Pixels looked up at a time: their arrays stay in the processor's cache.
+_BLOCK = 1 << 13
 #: Rows of a picture that are averaged at a time, for memory.
 _STRIP = 256
 
@@ -66,6 +68,13 @@ class Pyramid:
         uv (K, 2), v up; uv_per_pixel (K, 2, 2): what u and v (rows) change by from a pixel to the next one, right and
         down (columns). Trilinear; along the longer side of a footprint by several steps.
         """
+        colour = np.empty((len(uv), 3), np.float32)
+        for start in range(0, len(uv), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            colour[block] = self._look_up(uv[block], uv_per_pixel[block])
+        return colour
+
+    def _look_up(self, uv: np.ndarray, uv_per_pixel: np.ndarray) -> np.ndarray:
         size = np.array(self.size)
         texels = uv_per_pixel * size[:, None]
         longest, long_axis, shortest = _axes(texels)
@@ -139,7 +148,6 @@ def draw_used_texels(shape: tuple[int, int], uvs: np.ndarray) -> np.ndarray:
     draw = ImageDraw.Draw(picture)
     for triangle in corners.reshape(-1, 6).tolist():
         draw.polygon(triangle, fill=1)
-    used = np.array(picture)
     # Pillow takes a corner for the texel it lies in, and draws all that an edge touches.
     touched = np.array(picture)
     inside = touched.copy()
@@ -173,7 +181,7 @@ def _mean_of_four(values: np.ndarray) -> np.ndarray:
 
 
 def _axes(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Longest extent (K,), its direction (K, 2), unit, and shortest extent (K,) of images of the unit disc: (K, 2, 2)."""
+    """Longest extent (K,), its direction (K, 2), unit, and shortest (K,) of the unit disc's images by (K, 2, 2)."""
     product = jacobian @ np.swapaxes(jacobian, 1, 2)
     half = (product[:, 0, 0] + product[:, 1, 1]) / 2
     difference = (product[:, 0, 0] - product[:, 1, 1]) / 2

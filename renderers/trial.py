@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from renderers.analytic import cast_ellipsoids
 from renderers.base import make_renderer
@@ -89,6 +90,35 @@ def world_from_unit_ball(sample: Sample, subject: int, radius: float = _RADIUS) 
     placed = sample.recipe.subjects[subject]
     world_from_file = np.array(placed.world_from_scan) @ np.array(placed.scan_from_file)
     return world_from_file @ np.diag([radius, radius, radius, 1.0])
+
+
+def write_holed_ball(folder: Path, rings: int = 48) -> Path:
+    """A ball within a ball in a new folder, y up, both with a picture whose alpha cuts holes. Returns the folder."""
+    folder.mkdir()
+    lines = ["mtllib ball.mtl", "usemtl holes"]
+    columns = 2 * rings + 1  # the seam twice, for its UVs
+    for radius in (0.14, 0.09):
+        for polar in np.linspace(0, np.pi, rings + 1):
+            for turn in np.linspace(0, 2 * np.pi, columns):
+                n = np.sin(polar) * np.cos(turn), np.cos(polar), np.sin(polar) * np.sin(turn)
+                lines.append("v {:.9f} {:.9f} {:.9f}".format(*(radius * x for x in n)))
+                lines.append(f"vt {turn / (2 * np.pi):.9f} {1 - polar / np.pi:.9f}")
+    for first in (1, 1 + (rings + 1) * columns):
+        for ring in range(rings):
+            for column in range(columns - 1):
+                a = first + ring * columns + column
+                corners = [a, a + 1, a + columns + 1, a + columns]
+                # The poles' quads have lost a side.
+                corners = corners[1:] if ring == 0 else corners[:3] if ring == rings - 1 else corners
+                lines.append("f " + " ".join(f"{k}/{k}" for k in corners))
+    (folder / "ball.obj").write_text("\n".join(lines) + "\n")
+    (folder / "ball.mtl").write_text("newmtl holes\nmap_Kd holes.png\nmap_d holes.png\n")
+    row, column = np.indices((256, 512))
+    wave = np.sin(2 * np.pi * 12 * column / 512) * np.sin(np.pi * 10 * row / 256)
+    picture = np.full((256, 512, 4), 180, np.uint8)
+    picture[..., 3] = np.clip(150 + 250 * wave, 0, 255)
+    Image.fromarray(picture).save(folder / "holes.png")
+    return folder
 
 
 def measure_agreement(sample: Sample, world_from_unit: list[np.ndarray]) -> Agreement:

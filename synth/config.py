@@ -156,9 +156,9 @@ class RenderConfig(_Ranges):
     """The normals of the labels. `smooth`: corner normals as authored, or made anew by angle where the file has none or
     they are nonsense; `geometric`: those of the triangles. The colour is shaded smoothly in any case."""
     outputs: Outputs = ()
-    """What a sample holds besides colour, depth and normals: `albedo`, the scan's colour without light; `trust`, how far
-    the scan's geometry is to be believed; `pointmap`, which every sample has: it is derived from depth and the lens when
-    it is read, and never stored. A list, or names with commas."""
+    """What a sample holds besides colour, depth and normals: `albedo`, the scan's colour without light; `trust`, how
+    far the scan's geometry is to be believed; `pointmap`, which every sample has: it is derived from depth and the lens
+    when it is read, and never stored. A list, or names with commas."""
     framing: FramingRanges = FramingRanges()
     camera: CameraRanges = CameraRanges()
     light: LightRanges = LightRanges()

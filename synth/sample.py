@@ -43,8 +43,8 @@ class LabelCounts:
     leaning_normals: int
     """The normal is more than 60 degrees from that of its triangle."""
     unproven_depth: int
-    """Partly transparent in colour (0.02 < alpha < 0.98): the colour render's own depth is left to chance there, so
-    that the stored depth was not held against it. Rims count."""
+    """The ray met alpha between 0.02 and 0.98: the colour render's own depth is left to chance there, so that it proves
+    nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """RawMesh to prepared scan: decide, then write `<store>/<key>/`, the one form that every renderer reads.
 
 positions.npy triangles.npy normals.npy material.npy trust.npy, with a texture uvs.npy and textures/, with vertex
-colours colors.npy, where alpha matters alpha/, and facts.json. Shapes and frames: `synth.scans.PreparedScan`. The folder
-appears as a whole or not at all; the same content gives the same bytes.
+colours colors.npy, where alpha matters alpha/, and facts.json. Shapes and frames: `synth.scans.PreparedScan`. The
+folder appears as a whole or not at all; the same content gives the same bytes.
 """
 
 import os

@@ -151,7 +151,7 @@ def scatter_trust(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def _scatter(offsets: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Root mean square of normals about their best linear function of the place: (n,) of (n, k, 3), (n, k, 3), (n, k)."""
+    """Root mean square of normals (n, k, 3) about their best linear function of the offsets (n, k, 3): (n,) radians."""
     total = np.maximum(weights.sum(axis=1), 1)[:, None, None]
     x = offsets - np.sum(weights[..., None] * offsets, axis=1, keepdims=True) / total
     y = normals - np.sum(weights[..., None] * normals, axis=1, keepdims=True) / total
@@ -167,7 +167,8 @@ def _scatter(offsets: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> n
 def _spread_points(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points (N, 3) spread evenly over triangles (T, 3, 3), with the triangles' unit normals (N, 3).
 
-    The triangles' own, for corner normals are smoothed: what is unruly is hidden by them. Not by chance: equal steps of area along the list of triangles, and within each the R2 sequence (Roberts 2018).
+    The triangles' own, for corner normals are smoothed: what is unruly is hidden by them. Not by chance: equal steps of
+    area along the list of triangles, and within each the R2 sequence (Roberts 2018).
     """
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = np.linalg.norm(face, axis=1) / 2

@@ -115,6 +115,7 @@ def test_alpha_decides_by_lookup_at_one_half(tmp_path):
     edge = (np.abs(u - 0.5) < 0.02) | (np.abs(v - 0.5) < 0.02) | (np.abs(u * 64 - 0) < 1) | (np.abs(v - 1) < 0.02)
     assert (labels.instance[clear & ~edge] == 2).all() and (clear & ~edge).sum() > 50
     assert (labels.instance[on_card & ~clear & ~edge] == 1).all()
+    assert labels.veiled[clear & ~edge].all() and not labels.veiled[~clear & ~edge].any()
 
 
 def test_interpolated_normals_never_face_away():
