@@ -52,6 +52,18 @@ class Camera(BaseModel):
         return self.height, self.width
 
 
+def cropped(camera: Camera, window: tuple[slice, slice]) -> Camera:
+    """The camera whose whole picture is a window, (rows, columns), of this one's."""
+    rows, columns = window
+    return camera.model_copy(
+        update={
+            "width": columns.stop - columns.start,
+            "height": rows.stop - rows.start,
+            "center_px": (camera.center_px[0] - columns.start, camera.center_px[1] - rows.start),
+        }
+    )
+
+
 def matrix4(array: np.ndarray) -> Matrix4:
     """A (4, 4) array as the nested tuple of floats that recipes hold."""
     return tuple(tuple(float(x) for x in row) for row in np.asarray(array))

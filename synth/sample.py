@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.camera import normals_from_depth, pixel_rays, points_from_depth
+from synth.camera import cropped, normals_from_depth, pixel_rays, points_from_depth
 from synth.config import CheckLimits
 from synth.recipe import SceneRecipe
 
@@ -119,15 +119,25 @@ def border_share(mask: np.ndarray) -> float:
     return float(border.mean())
 
 
+def subject_window(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box that holds a mask (H, W) bool; empty where the mask is."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if rows.size == 0:
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def normal_error_deg(sample: Sample) -> np.ndarray:
     """Angles, degrees, between stored normals and those derived from depth: (K,), where both can be compared.
 
     Flips and swapped axes show here though every normal is unit and faces the camera. Compared only where the stored
     normals turn slowly from pixel to pixel: a difference of depths says nothing about a lock of hair.
     """
-    derived = normals_from_depth(sample.recipe.camera, sample.depth_m)
-    valid = np.isfinite(derived[..., 0]) & sample.mask & _turns_slowly(sample.normal)
-    a, b = derived[valid], sample.normal[valid].astype(np.float64)
+    window = subject_window(sample.mask)
+    normal = sample.normal[window]
+    derived = normals_from_depth(cropped(sample.recipe.camera, window), sample.depth_m[window])
+    valid = np.isfinite(derived[..., 0]) & sample.mask[window] & _turns_slowly(normal)
+    a, b = derived[valid], normal[valid].astype(np.float64)
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
 
 
@@ -173,13 +183,15 @@ def _check_labels(sample: Sample, limits: CheckLimits) -> None:
         raise BadSample("mask_depth", f"mask and finite depth differ on {int((finite != mask).sum())} pixels")
     if (sample.depth_m[mask] <= 0).any():
         raise BadSample("depth_sign", "depth behind the camera")
-    if sample.normal[~mask].any():
+    if (sample.normal.any(axis=-1) & ~mask).any():
         raise BadSample("mask_normal", "normals outside the mask")
-    length = np.linalg.norm(sample.normal[mask], axis=-1)
+    window = subject_window(mask)
+    normal = sample.normal[window][mask[window]]
+    length = np.sqrt(np.einsum("kx,kx->k", normal, normal))
     if not np.all(np.abs(length - 1) < _UNIT_TOLERANCE):
         raise BadSample("normal_length", f"normals of length {length.min():.3f} to {length.max():.3f}")
-    rays = pixel_rays(sample.recipe.camera)[mask]
-    facing = np.sum(rays * sample.normal[mask], axis=-1) / np.linalg.norm(rays, axis=-1)
+    rays = pixel_rays(cropped(sample.recipe.camera, window))[mask[window]]
+    facing = np.einsum("kx,kx->k", rays, normal) / np.sqrt(np.einsum("kx,kx->k", rays, rays))
     if (facing > _FACING_TOLERANCE).any():
         raise BadSample("normal_away", f"{int((facing > _FACING_TOLERANCE).sum())} normals face away from the camera")
     error = normal_error_deg(sample)

@@ -34,3 +34,16 @@ def test_the_seam_and_the_poles_hold():
     )  # looks at the seam, sees both poles' rims
     panorama = np.ones((64, 128, 3), np.float32)
     np.testing.assert_allclose(render_panorama(panorama, camera, 0.0), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (95, 127)])
+def test_a_magnified_panorama_is_looked_up_at_every_other_pixel_and_looks_the_same(monkeypatch, size):
+    import renderers.panorama as module
+
+    panorama = np.random.default_rng(0).uniform(0, 1, (64, 128, 3)).astype(np.float32)  # noise: the worst case
+    camera = make_camera(width=size[0], height=size[1], focal_px=120.0)  # 5.9 pixels a texel
+    shown = render_panorama(panorama, camera, 25.0)
+    monkeypatch.setattr(module, "_SMOOTH", np.inf)
+    exact = render_panorama(panorama, camera, 25.0)
+    assert shown.shape == exact.shape and not np.array_equal(shown, exact)
+    assert np.abs(shown - exact).max() < 0.01
