@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from renderers.film import composite, develop, to_8bit
+from renderers.film import composite, develop, srgb_from_linear, to_8bit
 from synth.camera import Camera, pixel_rays
 from synth.recipe import SceneRecipe
 from synth.sample import LabelCounts, Sample
@@ -53,6 +53,8 @@ class AnalyticRenderer:
             depth_m=depth.astype(np.float32),
             normal=normal.astype(np.float32),
             counts=LabelCounts(back_faces=0, leaning_normals=0, unproven_depth=0),
+            albedo=_albedo(instance > 0, tint) if "albedo" in recipe.outputs else None,
+            trust=np.where(instance > 0, np.uint8(255), np.uint8(0)) if "trust" in recipe.outputs else None,
         )
 
     def environment(self) -> dict[str, str]:
@@ -99,6 +101,10 @@ def cast_ellipsoids(
         unit_normal = (o + t[nearer][:, None] * d[nearer]) @ unit_from_camera[:3, :3]
         normal[nearer] = unit_normal / np.linalg.norm(unit_normal, axis=-1, keepdims=True)
     return depth, instance, normal
+
+
+def _albedo(mask: np.ndarray, tint: np.ndarray) -> np.ndarray:
+    return np.where(mask[..., None], to_8bit(srgb_from_linear(tint)), np.uint8(0))
 
 
 def _tint(key: str) -> np.ndarray:

@@ -24,7 +24,8 @@ from renderers.denoise import Denoiser, denoise_light
 from renderers.film import composite, develop, to_8bit
 from renderers.panorama import render_panorama, shrink_panorama
 from renderers.proof import check_depth, check_subject, count_labels
-from renderers.raycast import ScanCaster, cast_labels
+from renderers.raycast import Labels, ScanCaster, cast_labels
+from renderers.surface import ScanPaint, lookup_albedo, lookup_trust
 from synth.backgrounds import load_panorama
 from synth.camera import Camera, project
 from synth.errors import UserError
@@ -49,6 +50,7 @@ class _Loaded:
     material: Material
     scan: PreparedScan
     caster: ScanCaster
+    paint: ScanPaint
     obj: bpy.types.Object
 
 
@@ -118,6 +120,7 @@ class BlenderRenderer:
             depth_m=labels.depth_m,
             normal=labels.normal,
             counts=count_labels(labels),
+            **_further_labels(recipe, labels, placed),
         )
 
     def environment(self) -> dict[str, str]:
@@ -190,7 +193,7 @@ class BlenderRenderer:
         for key, material in wanted:
             scan = load_prepared(self._scan_store, key)
             obj = blender_scene.build_scan(scan, material)
-            self._loaded.append(_Loaded(key, material, scan, ScanCaster(scan), obj))
+            self._loaded.append(_Loaded(key, material, scan, ScanCaster(scan), ScanPaint(scan), obj))
 
     def _load_panorama(self, recipe: SceneRecipe) -> np.ndarray:
         wanted = recipe.background.sha256
@@ -273,3 +276,15 @@ def _subject_window(camera: Camera, placed: list[tuple[PreparedScan, np.ndarray]
     x0, y0 = np.clip(np.floor(low) - _MARGIN_PX, 0, size - 1).astype(int)
     x1, y1 = np.clip(np.ceil(high) + _MARGIN_PX, 1, size).astype(int)
     return slice(int(y0), max(int(y1), int(y0) + 1)), slice(int(x0), max(int(x1), int(x0) + 1))
+
+
+def _further_labels(
+    recipe: SceneRecipe, labels: Labels, placed: list[tuple[_Loaded, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The labels that the recipe asks for besides the triplet, by the names that Sample gives them."""
+    further = {}
+    if "albedo" in recipe.outputs:
+        further["albedo"] = lookup_albedo(recipe.camera, labels, [(loaded.paint, pose) for loaded, pose in placed])
+    if "trust" in recipe.outputs:
+        further["trust"] = lookup_trust(labels, [loaded.scan for loaded, _ in placed])
+    return further

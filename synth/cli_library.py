@@ -11,7 +11,7 @@ from synth.config import PRESETS, RenderConfig, load_config, parse_override
 from synth.scans import ScanLibrary, default_cache, load_library
 
 #: Flags that are short for config keys.
-_SHORT = {"width": "width", "height": "height", "spp": "film.spp", "engine": "film.engine"}
+_SHORT = {"width": "width", "height": "height", "spp": "film.spp", "engine": "film.engine", "outputs": "outputs"}
 
 
 def add_scan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +55,11 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spp", type=int, help="paths per pixel (config key film.spp)")
     parser.add_argument(
         "--engine", choices=["cycles", "eevee", "analytic"], help="what makes the colour (config key film.engine)"
+    )
+    parser.add_argument(
+        "--outputs",
+        metavar="NAMES",
+        help="more labels, with commas: albedo, trust (stored), pointmap (always there, derived from depth)",
     )
     parser.add_argument(
         "--set",

@@ -46,8 +46,8 @@ MEMBER_FACTS = {
         "codec": "exr/f16/zip",
         "channels": "R,G,B = x,y,z",
     },
-    "albedo.png": {"quantity": "albedo", "encoding": "sRGB 8 bit"},
-    "trust.png": {"quantity": "trust in the geometry", "range": "0..255"},
+    "albedo.png": {"quantity": "colour without light", "encoding": "sRGB 8 bit", "background": "0"},
+    "trust.png": {"quantity": "trust in the geometry", "range": "0..255, 255 believable", "background": "0"},
     "json": {"quantity": "camera, provenance and recipe"},
 }
 

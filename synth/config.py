@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from synth.errors import UserError
-from synth.recipe import Engine, Material, Normals, ViewTransform
+from synth.recipe import Engine, Material, Normals, Output, ViewTransform
 
 
 class BadConfig(UserError):
@@ -24,8 +24,14 @@ def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
+def _listed(value: Any) -> Any:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Share = Annotated[float, Field(ge=0, le=1)]
+#: Sorted and without repeats, so that one wish has one spelling.
+Outputs = Annotated[tuple[Output, ...], BeforeValidator(_listed), AfterValidator(lambda names: tuple(sorted({*names})))]
 
 
 class _Ranges(BaseModel):
@@ -150,6 +156,10 @@ class RenderConfig(_Ranges):
     normals: Normals = "smooth"
     """The normals of the labels. `smooth`: corner normals as authored, or made anew by angle where the file has none or
     they are nonsense; `geometric`: those of the triangles. The colour is shaded smoothly in any case."""
+    outputs: Outputs = ()
+    """What a sample holds besides colour, depth and normals: `albedo`, the scan's colour without light; `trust`, how
+    far the scan's geometry is to be believed; `pointmap`, which every sample has: it is derived from depth and the lens
+    when it is read, and never stored. A list, or names with commas."""
     framing: FramingRanges = FramingRanges()
     camera: CameraRanges = CameraRanges()
     light: LightRanges = LightRanges()

@@ -76,6 +76,7 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
         attempt=attempt,
         framing=framing,
         normals=config.normals,
+        outputs=config.outputs,
         camera=camera,
         subjects=(
             Subject(

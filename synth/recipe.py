@@ -19,6 +19,7 @@ Engine = Literal["cycles", "eevee", "analytic"]
 ViewTransform = Literal["Standard", "AgX"]
 Material = Literal["diffuse", "authored"]
 Normals = Literal["smooth", "geometric"]
+Output = Literal["albedo", "trust", "pointmap"]
 
 
 class _Value(BaseModel):
@@ -90,6 +91,8 @@ class SceneRecipe(_Value):
     """How much of the subject was asked for."""
     normals: Normals
     """`smooth`: corner normals as the scan has them, interpolated; `geometric`: those of the triangles."""
+    outputs: tuple[Output, ...] = Field((), exclude_if=lambda outputs: not outputs)
+    """What the sample holds besides the triplet, sorted by name; left out of the JSON where it is empty."""
     camera: Camera
     subjects: tuple[Subject, ...] = Field(min_length=1, max_length=255)
     """Subject k has instance k + 1."""

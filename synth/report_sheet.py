@@ -1,4 +1,4 @@
-"""The contact sheet: colour, depth and normals of a few samples as one PNG, to be looked at or pasted into a mail."""
+"""The contact sheet: the pictures and labels of a few samples as one PNG, to be looked at or pasted into a mail."""
 
 import math
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _CAPTION_PX, _FONT_PX = 30, 16
 
 
 def write_contact_sheet(samples: Iterable[Sample], path: Path, columns: int = 3, tile_height: int = 344) -> None:
-    """A PNG of triplets RGB | depth | normals with captions, `columns` triplets in a row.
+    """A PNG of RGB | depth | normals, and albedo | trust where there, with captions, `columns` samples in a row.
 
     tile_height: pixels. The defaults show 12 portraits of 3:4 at about 2400 pixels wide. One sample is held at a time;
     raises UserError when there is none.
@@ -47,8 +47,9 @@ def write_contact_sheet(samples: Iterable[Sample], path: Path, columns: int = 3,
 
 
 def _cell(sample: Sample, tile_height: int) -> Image.Image:
-    """A triplet with its caption above."""
-    tiles = [_tile(array, tile_height) for array in (sample.rgb, depth_picture(sample), normal_picture(sample.normal))]
+    """A sample's pictures with its caption above."""
+    arrays = [sample.rgb, depth_picture(sample), normal_picture(sample.normal), sample.albedo, sample.trust]
+    tiles = [_tile(array, tile_height) for array in arrays if array is not None]
     width = sum(tile.width for tile in tiles) + _BETWEEN * (len(tiles) - 1)
     cell = Image.new("RGB", (width, _CAPTION_PX + tile_height), _PAGE)
     _draw_caption(cell, sample)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.camera import cropped, normals_from_depth, pixel_rays
+from synth.camera import cropped, normals_from_depth, pixel_rays, points_from_depth
 from synth.config import CheckLimits
 from synth.recipe import SceneRecipe
 
@@ -64,14 +64,23 @@ class Sample:
     """(H, W, 3) float32, unit, camera frame (x right, y down, z forward), towards the camera; 0 where no subject."""
     counts: LabelCounts
     albedo: np.ndarray | None = None
-    """(H, W, 3) uint8, sRGB colour without light; only when asked for."""
+    """(H, W, 3) uint8, sRGB: the scan's colour without light; 0 where no subject. Only where recipe.outputs says so."""
     trust: np.ndarray | None = None
-    """(H, W) uint8, 0..255 how far the geometry is to be believed; only when asked for."""
+    """(H, W) uint8, how far the geometry is to be believed, 255: no reason to doubt it; 0 where no subject. Only where
+    recipe.outputs says so; `synth.scans_trust` says what it cannot know."""
 
     @property
     def mask(self) -> np.ndarray:
         """(H, W) bool, where a subject is: derived, so that it cannot disagree."""
         return self.instance > 0
+
+    def pointmap(self) -> np.ndarray:
+        """(H, W, 3) float32 points seen, camera frame, metres; all three +inf where no subject.
+
+        Derived from depth and the lens, whatever recipe.outputs says: there is no second truth to store.
+        """
+        points = points_from_depth(self.recipe.camera, self.depth_m)
+        return np.where(np.isfinite(self.depth_m)[..., None], points, np.inf).astype(np.float32)
 
 
 def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
@@ -82,6 +91,7 @@ def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
     """
     _check_arrays(sample)
     _check_labels(sample, limits)
+    _check_outputs(sample)
     _check_counts(sample)
     _check_subject(sample, limits)
     _check_picture(sample, limits)
@@ -187,6 +197,21 @@ def _check_labels(sample: Sample, limits: CheckLimits) -> None:
     error = normal_error_deg(sample)
     if error.size and np.median(error) > limits.max_normal_error_deg:
         raise BadSample("normal_depth", f"normals are {np.median(error):.1f} degrees (median) off those of the depth")
+
+
+def _check_outputs(sample: Sample) -> None:
+    """Further labels are there exactly where the recipe says so, and hold nothing outside of the subjects."""
+    h, w = sample.recipe.camera.shape
+    for name, shape in (("albedo", (h, w, 3)), ("trust", (h, w))):
+        array, asked = getattr(sample, name), name in sample.recipe.outputs
+        if (array is not None) != asked:
+            raise BadSample("outputs", f"{name} is {'missing' if asked else 'there, though not asked for'}")
+        if array is None:
+            continue
+        if array.shape != shape or array.dtype != np.uint8:
+            raise BadSample("shape", f"{name} is {array.dtype}{array.shape}, not uint8{shape}")
+        if array[~sample.mask].any():
+            raise BadSample(f"mask_{name}", f"{name} outside the mask")
 
 
 def _check_subject(sample: Sample, limits: CheckLimits) -> None:

@@ -1,8 +1,8 @@
 """RawMesh to prepared scan: decide, then write `<store>/<key>/`, the one form that every renderer reads.
 
-positions.npy triangles.npy normals.npy material.npy, with a texture uvs.npy and textures/, with vertex colours
-colors.npy, where alpha matters alpha/, and facts.json. Shapes and frames: `synth.scans.PreparedScan`. The folder
-appears as a whole or not at all; the same content gives the same bytes.
+positions.npy triangles.npy normals.npy material.npy trust.npy, with a texture uvs.npy and textures/, with vertex
+colours colors.npy, where alpha matters alpha/, and facts.json. Shapes and frames: `synth.scans.PreparedScan`. The
+folder appears as a whole or not at all; the same content gives the same bytes.
 """
 
 import os
@@ -83,13 +83,26 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
         licence=source.licence,
         attribution=source.attribution,
     )
-    arrays = {"positions": positions, "triangles": mesh.triangles, "normals": normals, "material": mesh.material}
-    if painted.colour == "texture":
-        arrays["uvs"] = mesh.uvs
-    if painted.colour == "vertex":
-        arrays["colors"] = mesh.colors
+    arrays = _arrays(painted, positions, normals, surface.welded)
     _write(target, facts, arrays, painted.pictures)
     return facts
+
+
+def _arrays(painted: _Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray) -> dict[str, np.ndarray]:
+    """What is stored of the mesh, by name; positions (V, 3) and normals (T, 3, 3) are in frame scan."""
+    from synth.scans_trust import measure_trust  # its scipy comes with the render extra, which readers do without
+
+    mesh = painted.mesh
+    arrays = {"positions": positions, "triangles": mesh.triangles, "normals": normals, "material": mesh.material}
+    uvs = None
+    if painted.colour == "texture":
+        arrays["uvs"] = mesh.uvs
+        pictured = np.array([picture is not None for picture in painted.pictures])[mesh.material]
+        uvs = np.where(pictured[:, None, None], mesh.uvs, 0)  # without a picture a scale means nothing
+    if painted.colour == "vertex":
+        arrays["colors"] = mesh.colors
+    arrays["trust"] = measure_trust(positions, mesh.triangles, uvs, welded, mesh.material)
+    return arrays
 
 
 def _paint(mesh: RawMesh, welded: np.ndarray, source: Source) -> _Painted:

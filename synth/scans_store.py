@@ -34,6 +34,8 @@ class PreparedScan:
     """(T,) uint16, index into facts.materials."""
     colors: np.ndarray | None
     """(T, 3, 4) uint8 per corner, sRGB with linear alpha. Only where facts.colour is `vertex`."""
+    trust: np.ndarray
+    """(V,) uint8, how far the geometry is to be believed; 255: no reason not to. See `synth.scans_trust`."""
     folder: Path
 
     def alpha(self, material_index: int) -> np.ndarray | None:
@@ -67,6 +69,7 @@ def load_prepared(store: Path, key: str) -> PreparedScan:
         uvs=_load(folder / "uvs.npy", np.float32, (t, 3, 2)) if facts.colour == "texture" else None,
         material=_load(folder / "material.npy", np.uint16, (t,)),
         colors=_load(folder / "colors.npy", np.uint8, (t, 3, 4)) if facts.colour == "vertex" else None,
+        trust=_load(folder / "trust.npy", np.uint8, (v,)),
         folder=folder,
     )
     if t == 0 or scan.triangles.min() < 0 or scan.triangles.max() >= v:

@@ -17,7 +17,7 @@ LAYERS = [
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
     {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
      "renderers.film", "renderers.panorama", "renderers.denoise"},
-    {"renderers.proof"},
+    {"renderers.proof", "renderers.surface"},
     {"synth.store", "renderers.blender", "renderers.analytic"},
     {"synth.report", "synth.pipeline", "renderers.trial"},
     {"synth.doctor"},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from worlds import angles_deg, make_camera
 
+from renderers.film import srgb_from_linear, to_8bit
 from renderers.panorama import render_panorama
 from renderers.trial import ball_obj, measure_agreement, world_from_unit_ball
 from synth.backgrounds import load_panorama
@@ -313,3 +314,82 @@ def test_the_scene_opens_in_blender(scans, skies, blender, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_albedo_is_blenders_diffuse_colour(scans, skies, tmp_path, blender):
+    """A ball in stripes and noise, texels a third of a pixel wide and less: our filter against many paths of Cycles."""
+    pictured = textured_ball(tmp_path, scans.store.parent)
+    recipe = recipe_of(pictured, skies, [("ball", at(0, 0, 0))], spp=128, denoise=False)
+    recipe = recipe.model_copy(update={"outputs": ("albedo", "trust")})
+    sample, expected = render_with_diffuse_colour(blender, recipe)
+    inner = erode(sample.alpha == 255) & sample.mask
+    off = np.abs(sample.albedo[inner].astype(int) - to_8bit(srgb_from_linear(expected[inner])))
+    assert inner.sum() > 10_000
+    assert np.median(off) <= 1 and np.percentile(off, 95) <= 12
+    signed = sample.albedo[inner].astype(int).mean() - to_8bit(srgb_from_linear(expected[inner])).mean()
+    assert abs(signed) < 0.5
+    assert (sample.trust[sample.mask] == 255).all() and not sample.trust[~sample.mask].any()
+    check(stored(sample)[1], CheckLimits())
+
+
+def textured_ball(folder, cache):
+    """A library of one ball whose picture is 2048 wide."""
+    from PIL import Image
+
+    from renderers.importers import probe
+
+    rng = np.random.default_rng(5)
+    rows, columns = np.indices((1024, 2048))
+    stripes = np.stack([columns // 32 % 2, rows // 48 % 2, (columns + rows) // 80 % 2], axis=-1)
+    picture = (60 + 120 * stripes + rng.integers(0, 60, stripes.shape)).astype(np.uint8)
+    (folder / "scans").mkdir()
+    Image.fromarray(picture).save(folder / "scans" / "ball.png")
+    (folder / "scans" / "ball.mtl").write_text("newmtl skin\nmap_Kd ball.png\n")
+    (folder / "scans" / "ball.obj").write_text(with_uvs(ball_obj(48)))
+    return load_library([folder / "scans"], cache, probe)
+
+
+def with_uvs(obj: str) -> str:
+    """The ball of `ball_obj` with a latitude and longitude for each corner."""
+    lines, corners, places = [], [], []
+    for line in obj.splitlines():
+        if line.startswith("v "):
+            places.append(np.array([float(x) for x in line.split()[1:]]))
+    centre = (np.max(places, axis=0) + np.min(places, axis=0)) / 2
+    for line in obj.splitlines():
+        if not line.startswith("f "):
+            lines.append(line)
+            continue
+        face = []
+        spots = [line_corner.split("/") for line_corner in line.split()[1:]]
+        around = [np.arctan2(*(places[int(s[0]) - 1] - centre)[[0, 2]]) / (2 * np.pi) for s in spots]
+        for spot, u in zip(spots, around, strict=True):
+            d = places[int(spot[0]) - 1] - centre
+            u += 1.0 if max(around) - u > 0.5 else 0.0  # across the seam
+            corners.append(f"vt {u} {np.arcsin(np.clip(d[1] / np.linalg.norm(d), -1, 1)) / np.pi + 0.5}")
+            face.append(f"{spot[0]}/{len(corners)}/{spot[2]}")
+        lines.append("f " + " ".join(face))
+    return "\n".join(["mtllib ball.mtl", *corners, "usemtl skin", *lines]) + "\n"
+
+
+def render_with_diffuse_colour(renderer, recipe):
+    """A sample, and Cycles' diffuse colour pass (H, W, 3), linear, of the same render."""
+    import OpenEXR
+
+    from renderers.blender import _subject_window
+
+    layer = renderer._scene.view_layers[0]
+    layer.use_pass_diffuse_color = True
+    sample = renderer.render(recipe)
+    layer.use_pass_diffuse_color = False
+    channels = OpenEXR.File(renderer._scene.render.filepath, separate_channels=True).channels()
+    window = _subject_window(recipe.camera, [(loaded.scan, np.eye(4)) for loaded in renderer._loaded])
+    expected = np.zeros((*recipe.camera.shape, 3), np.float32)
+    expected[window] = np.stack([channels[f"{layer.name}.DiffCol.{c}"].pixels for c in "RGB"], axis=-1)
+    return sample, expected
+
+
+def erode(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 1)
+    h, w = mask.shape
+    return np.all([padded[y : y + h, x : x + w] for y in range(3) for x in range(3)], axis=0)

@@ -74,6 +74,7 @@ def test_help_names_every_command_and_is_quick():
         (["render", "--scans", "x", "--out", "y", "--n", "3", "--workers", "-1"], 1, "--workers -1"),
         (["render", "--scans", "x", "--out", "y", "--n", "3", "--save-blend", "a.blend"], 1, "--index"),
         (["render", "--scans", "x", "--out", "y", "--n", "3", "--seed", "-4"], 2, "negative"),
+        (["render", "--scans", "x", "--out", "y", "--n", "3", "--outputs", "trust,shine"], 1, "'shine'"),
         (["check", "no-such-dataset"], 1, "no-such-dataset"),
         (["view", "no-such-dataset"], 1, "no-such-dataset"),
         (["scans", "no-such-folder"], 1, "no-such-folder"),
@@ -217,6 +218,24 @@ def test_analytic_needs_no_blender_once_scans_are_prepared_and_plan_measures(pla
     assert np.isfinite(dataset[7].depth_m[dataset[7].mask]).all()
     done = synth("plan", *args, "--n", 500000)
     assert done.returncode == 0 and "core-hours" in done.stdout and "3907 shards" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ["analytic", "cycles"])
+def test_outputs_are_rendered_checked_and_shown(place, tmp_path, engine):
+    out = tmp_path / "set"
+    names = "trust, albedo,pointmap,trust"
+    done = synth(
+        "render", *small(place, "--engine", engine, "--outputs", names, "--out", out, "--n", 2, "--workers", 0)
+    )
+    assert done.returncode == 0, done.stderr
+    for sample in Dataset(out):
+        assert sample.recipe.outputs == ("albedo", "pointmap", "trust")
+        assert sample.albedo[sample.mask].any() and (sample.trust[sample.mask] == 255).all()
+        assert np.isfinite(sample.pointmap()[sample.mask]).all()
+    assert synth("check", out).returncode == 0
+    assert synth("view", out).returncode == 0
+    changed = synth("render", *small(place, "--engine", engine, "--out", out, "--n", 2, "--workers", 0))
+    assert changed.returncode == 1 and "outputs" in changed.stderr
 
 
 @pytest.mark.blender

@@ -29,7 +29,8 @@ def prepared(positions, triangles, normals=None, uvs=None, alpha=None, folder=No
     return PreparedScan(
         facts=facts, positions=positions, triangles=triangles,
         normals=np.repeat(face[:, None], 3, axis=1).astype(np.float32) if normals is None else normals,
-        uvs=uvs, material=np.zeros(len(triangles), np.uint16), colors=None, folder=folder,
+        uvs=uvs, material=np.zeros(len(triangles), np.uint16), colors=None,
+        trust=np.full(len(positions), 255, np.uint8), folder=folder,
     )  # fmt: skip
 
 

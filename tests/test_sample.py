@@ -163,3 +163,49 @@ def test_counts_flag_what_leans_and_refuse_what_cannot_be():
     assert "leaning_normals" not in check(counted(int(subject * LIMITS.max_leaning) - 1), LIMITS)
     with pytest.raises(BadSample, match="counts"):
         check(counted(subject + 1), LIMITS)
+
+
+def with_outputs(**arrays):
+    """A ball with further labels, and the recipe that asked for albedo and trust."""
+    sample = ball_sample(make_recipe().model_copy(update={"outputs": ("albedo", "trust")}))
+    labels = {"albedo": np.where(sample.mask[..., None], np.uint8([200, 90, 30]), np.uint8(0)),
+              "trust": np.where(sample.mask, np.uint8(255), np.uint8(0))}  # fmt: skip
+    return dataclasses.replace(sample, **{**labels, **arrays})
+
+
+def test_further_labels_are_there_exactly_when_asked_for():
+    check(with_outputs(), LIMITS)
+    full = with_outputs()
+    outside, short = np.full_like(full.trust, 255), full.albedo[:-1]
+    faults = {
+        "outputs": [
+            with_outputs(albedo=None),
+            with_outputs(trust=None),
+            dataclasses.replace(ball_sample(), trust=full.trust),
+        ],
+        "mask_trust": [with_outputs(trust=outside)],
+        "mask_albedo": [with_outputs(albedo=full.albedo + np.uint8(1))],
+        "shape": [with_outputs(albedo=short), with_outputs(trust=full.trust.astype(np.float32))],
+    }
+    for reason, samples in faults.items():
+        for sample in samples:
+            with pytest.raises(BadSample) as error:
+                check(sample, LIMITS)
+            assert error.value.reason == reason
+
+
+def test_a_recipe_without_outputs_does_not_mention_them():
+    recipe = make_recipe()
+    assert "outputs" not in recipe.model_dump(mode="json")
+    asked = recipe.model_copy(update={"outputs": ("trust",)})
+    assert type(recipe).model_validate_json(asked.model_dump_json()) == asked
+
+
+def test_the_pointmap_lies_on_the_ball_and_is_infinite_beside_it():
+    sample = ball_sample(center=(0, 0, 0.5), radii=(0.3, 0.3, 0.5))
+    points = sample.pointmap()
+    assert points.dtype == np.float32 and points.shape == (*sample.mask.shape, 3)
+    assert np.isposinf(points[~sample.mask]).all()
+    pose = np.array(sample.recipe.camera.world_from_camera)
+    world = points[sample.mask] @ pose[:3, :3].T + pose[:3, 3]
+    np.testing.assert_allclose(np.linalg.norm((world - (0, 0, 0.5)) / (0.3, 0.3, 0.5), axis=1), 1, atol=1e-5)
