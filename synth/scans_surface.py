@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from synth.scans_raw import BadScan, RawMesh
+from synth.scans_winding import faces_to_turn
 
 #: A vertex further out than this many median radii is a broken number, not a body part (3e38 and the like).
 _STRAY_RADII = 1000.0
@@ -25,6 +26,9 @@ _MAX_BAD_NORMALS = 0.05
 _NEARLY_CLOSED = 0.05
 #: An open sheet (half a face) is wound inwards when this share of its area faces its centroid. Measured 0.93 on one.
 _INWARDS = 0.6
+#: Share of corner normals on the outer side of their faces from which on a scan's own normals are believed though its
+#: faces had to be turned.
+_AGREEING = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +58,10 @@ def clean_surface(mesh: RawMesh) -> Surface:
     extent = np.ptp(mesh.positions, axis=0)
     if extent.min() <= 1e-6 * extent.max():
         raise BadScan(f"flat: its extent is {extent[0]:.4g} x {extent[1]:.4g} x {extent[2]:.4g}")
-    mesh, turned = _wind_outwards(mesh, welded)
-    if turned:
-        changes.append("faces were wound inwards: turned, normals made anew")
-    normals, source = _complete_normals(mesh, welded, use_authored=not turned, warnings=warnings)
+    mesh, turned = _wind_outwards(mesh, welded, changes)
+    # Normals that were made from a wrong winding are wrong too; those of a modeller need not be.
+    least_agreement = _AGREEING if turned else 0.5
+    normals, source = _complete_normals(mesh, welded, least_agreement, warnings)
     return Surface(replace(mesh, normals=normals), source, welded, tuple(changes), tuple(warnings))
 
 
@@ -163,23 +167,38 @@ def _select(mesh: RawMesh, kept: np.ndarray) -> tuple[RawMesh, np.ndarray]:
     return replace(mesh, positions=mesh.positions[used], triangles=triangles, **chosen), used
 
 
-def _wind_outwards(mesh: RawMesh, welded: np.ndarray) -> tuple[RawMesh, bool]:
-    """The mesh, turned inside out if it was as a whole."""
+def _wind_outwards(mesh: RawMesh, welded: np.ndarray, changes: list[str]) -> tuple[RawMesh, bool]:
+    """The mesh with all faces wound counter-clockwise seen from outside, and whether any had to be turned."""
+    against = faces_to_turn(mesh.positions, mesh.triangles, welded[mesh.triangles])
+    if against.any():
+        mesh = _turn(mesh, against)
+        changes.append(f"{int(against.sum())} faces were wound against their neighbours: turned")
+    inwards = _faces_inwards(mesh, welded)
+    if inwards:
+        mesh = _turn(mesh, np.ones(len(mesh.triangles), bool))
+        changes.append("faces were wound inwards: turned")
+    return mesh, inwards or bool(against.any())
+
+
+def _faces_inwards(mesh: RawMesh, welded: np.ndarray) -> bool:
+    """Whether the mesh is inside out as a whole."""
     corners = mesh.positions[mesh.triangles] - mesh.positions.mean(axis=0)
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     if _open_share(welded[mesh.triangles]) <= _NEARLY_CLOSED:
-        inwards = np.einsum("ij,ij->", corners[:, 0], cross) < 0
-    else:
-        facing_in = np.einsum("ij,ij->i", corners.mean(axis=1), cross) < 0
-        area = np.linalg.norm(cross, axis=1)
-        inwards = area[facing_in].sum() > _INWARDS * area.sum()
-    if not inwards:
-        return mesh, False
-    turned = {
-        name: None if (array := getattr(mesh, name)) is None else np.ascontiguousarray(array[:, ::-1])
-        for name in ("triangles", "uvs", "colors", "normals")
-    }
-    return replace(mesh, **turned), True
+        return bool(np.einsum("ij,ij->", corners[:, 0], cross) < 0)
+    facing_in = np.einsum("ij,ij->i", corners.mean(axis=1), cross) < 0
+    area = np.linalg.norm(cross, axis=1)
+    return bool(area[facing_in].sum() > _INWARDS * area.sum())
+
+
+def _turn(mesh: RawMesh, which: np.ndarray) -> RawMesh:
+    """The mesh with some faces, (T,) bool, wound the other way; what their corners hold goes with them."""
+    turned = {}
+    for name in ("triangles", "uvs", "colors", "normals"):
+        if (array := getattr(mesh, name)) is not None:
+            turned[name] = array.copy()
+            turned[name][which] = array[which][:, ::-1]
+    return replace(mesh, **turned)
 
 
 def _open_share(places: np.ndarray) -> float:
@@ -191,10 +210,10 @@ def _open_share(places: np.ndarray) -> float:
 
 
 def _complete_normals(
-    mesh: RawMesh, welded: np.ndarray, use_authored: bool, warnings: list[str]
+    mesh: RawMesh, welded: np.ndarray, least_agreement: float, warnings: list[str]
 ) -> tuple[np.ndarray, Literal["authored", "smooth"]]:
     smooth = smooth_normals(mesh.positions, mesh.triangles, welded)
-    if mesh.normals is None or not use_authored:
+    if mesh.normals is None:
         return smooth, "smooth"
     with np.errstate(over="ignore", invalid="ignore"):
         length = np.linalg.norm(mesh.normals.astype(np.float64), axis=2)
@@ -206,7 +225,7 @@ def _complete_normals(
     if (~good).mean() > _MAX_BAD_NORMALS:
         warnings.append(f"{(~good).mean():.0%} of its normals are unusable: made anew")
         return smooth, "smooth"
-    if agree.mean() < 0.5:
+    if agree.mean() < least_agreement:
         warnings.append("its normals point against its faces: made anew")
         return smooth, "smooth"
     filled = np.where(good[..., None], mesh.normals / np.where(good, length, 1.0)[..., None], smooth)

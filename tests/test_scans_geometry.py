@@ -9,6 +9,7 @@ from synth.camera import transform_points
 from synth.scans_geometry import choose_scale, measure_regions, place_mesh
 from synth.scans_raw import BadScan, RawMaterial, RawMesh
 from synth.scans_surface import clean_surface, smooth_normals, weld
+from synth.scans_winding import faces_to_turn
 
 UNITS = {"m": 1.0, "dm": 10.0, "cm": 100.0, "inch": 1 / 0.0254, "mm": 1000.0}
 MATERIAL = RawMaterial("m", None, False, (0.8, 0.8, 0.8, 1.0), 0.0, 0.5)
@@ -156,6 +157,53 @@ def test_winding_ends_outwards(inverted, hole):
     assert ((face * corners.mean(axis=1)).sum(axis=1) > 0).all()
     assert ((surface.mesh.normals * corners).sum(axis=2) > 0).all()
     assert any("inwards" in change for change in surface.changes) == inverted
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("hole", [False, True])
+def test_mixed_winding_is_made_one(share, hole):
+    positions, triangles, _ = cube_sphere(8)
+    if hole:
+        triangles = triangles[positions[triangles][..., 2].min(axis=1) > 0]
+    mixed = np.random.default_rng(0).random(len(triangles)) < share
+    triangles = np.where(mixed[:, None], triangles[:, ::-1], triangles)
+    surface = clean_surface(raw(positions, triangles))
+    corners = surface.mesh.positions[surface.mesh.triangles]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert ((face * corners.mean(axis=1)).sum(axis=1) > 0).all()
+    assert ((surface.mesh.normals * corners).sum(axis=2) > 0).all()
+    assert "wound against their neighbours" in surface.changes[0]
+
+
+def test_pieces_keep_their_own_winding_and_one_sided_strips_are_left_alone():
+    ball, triangles, _ = cube_sphere(6)
+    inner = triangles[:, ::-1]  # a hollow ball: its inner side faces the middle, and rightly so
+    places = np.concatenate([triangles, inner + len(ball)])
+    assert not faces_to_turn(np.concatenate([ball, 0.9 * ball]), places, places).any()
+    turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    centre, half = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1), turn[:, None] / 2
+    across = 0.3 * (np.cos(half) * centre + np.sin(half) * np.array([0, 0, 1.0]))
+    strip = np.concatenate([centre - across, centre + across])
+    k = np.arange(12)
+    low, high = (k + 1) % 12, (k + 1) % 12 + 12
+    low[-1], high[-1] = 12, 0  # after one turn the edges have changed sides
+    moebius = np.concatenate([np.stack([k, low, high], axis=1), np.stack([k, high, k + 12], axis=1)])
+    assert not faces_to_turn(strip, moebius, moebius).any()
+
+
+def test_a_modellers_normals_outlive_a_wrong_winding():
+    positions, triangles, _ = cube_sphere(12)
+    tilted = positions + np.array([0.05, 0, 0])
+    own = (tilted / np.linalg.norm(tilted, axis=1, keepdims=True)).astype(np.float32)
+    mixed = np.random.default_rng(1).random(len(triangles)) < 0.4
+    turned = np.where(mixed[:, None], triangles[:, ::-1], triangles)
+    good = clean_surface(raw(positions, turned, normals=own[turned]))
+    assert good.normals_from == "authored"
+    np.testing.assert_allclose(good.mesh.normals, own[good.mesh.triangles], atol=1e-6)
+    corners = positions[turned]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    bad = clean_surface(raw(positions, turned, normals=np.repeat(face[:, None], 3, axis=1).astype(np.float32)))
+    assert bad.normals_from == "smooth"
 
 
 def test_turning_keeps_uvs_and_colours_with_their_corners():
