@@ -128,10 +128,10 @@ def _report_quality(cases: list[Case], ours: list[Ours], references: list[Refere
     for case, row, costs, noisy in zip(cases, decibels, seconds, traced, strict=True):
         print(f"{case.name:<34}" + "".join(f"{db:>9.1f}{s:>7.2f} s" for db, s in zip(row, costs, strict=True)), end="")
         print(f"{noisy:>18.1f}")
-    for name, of in (("median", np.median), ("least", np.min)):
-        row, costs = of(decibels, axis=0), of(seconds, axis=0)
-        print(f"{name:<34}" + "".join(f"{db:>9.1f}{s:>7.2f} s" for db, s in zip(row, costs, strict=True)), end="")
-        print(f"{of(traced):>18.1f}", flush=True)
+    middle = zip(np.median(decibels, axis=0), np.median(seconds, axis=0), strict=True)
+    print(f"{'median':<34}" + "".join(f"{db:>9.1f}{s:>7.2f} s" for db, s in middle) + f"{np.median(traced):>18.1f}")
+    print(f"{'least':<34}" + "".join(f"{db:>9.1f}{'':>9}" for db in decibels.min(axis=0)), end="")
+    print(f"{traced.min():>18.1f}", flush=True)
     default = float(np.median(decibels[:, list(PRESETS).index("default")]))
     return [("default: median PSNR, dB", default, _LEAST_DB, True)]
 
@@ -191,7 +191,7 @@ def _report_denoised_ratio(
     cases: list[Case], ours: list[Ours], naive: list[Naive], references: list[Reference]
 ) -> None:
     print(f"\nThe same with Blender's denoiser, measured at {DENOISED_SPP[0]} and {DENOISED_SPP[1]} spp ", end="")
-    print("('<', '>': it was better or worse at both, and is charged with the nearer one)")
+    print("('<', '>': less or more than that, for it was better at the one or worse at the other)")
     ratios = []
     for case, one, loop, reference in zip(cases, ours, naive, references, strict=True):
         if not loop.denoised:

@@ -61,6 +61,7 @@ def measure_candidates(
     renderer, measured = stage.open(), []
     for case in cases:
         found = {}
+        renderer.render(with_film(case.recipe, spp=1))  # the light map's usual width comes with the panorama
         for name, candidate in CANDIDATES.items():
             recipe = with_film(case.recipe, **candidate.film)
             with _applied(candidate, renderer):
@@ -105,5 +106,6 @@ def _applied(candidate: Candidate, renderer: BlenderRenderer) -> Iterator[None]:
         for name, value in cycles.items():
             stack.callback(setattr, scene.cycles, name, before[name])
             setattr(scene.cycles, name, value)
-        stack.enter_context(light_map(candidate.light_map))
+        if candidate.light_map is not None:
+            stack.enter_context(light_map(candidate.light_map))
         yield

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import bpy
 import numpy as np
@@ -143,7 +144,10 @@ def in_processes(work: Callable, stage: Stage, cases: Sequence[Case], count: int
     Two of them keep both cores as busy as a run of two workers does, for all that is compared alike.
     """
     shares = [list(cases[k::count]) for k in range(count) if cases[k::count]]
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
+    # bpy puts a folder of its own on the path, where a new interpreter would find half a bpy.
+    path = [entry for entry in sys.path if not entry.endswith(os.path.join("scripts", "modules"))]
+    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    with patch.object(sys, "path", path), pool:
         futures = [pool.submit(work, stage, share, *more) for share in shares]
         results = [future.result() for future in futures]
     made = {}
@@ -153,13 +157,12 @@ def in_processes(work: Callable, stage: Stage, cases: Sequence[Case], count: int
 
 
 @contextlib.contextmanager
-def light_map(scale: int | None) -> Iterator[None]:
-    """Cycles' light map `scale` times as wide as the panorama that lights; ours is twice as wide, None leaves it."""
+def light_map(scale: int) -> Iterator[None]:
+    """Cycles' light map `scale` times as wide as the panorama that lights, in place of our two; that must be loaded."""
     world = bpy.context.scene.world
     width = world.cycles.sample_map_resolution
-    if scale is not None:
-        world.cycles.sample_map_resolution = width // 2 * scale
-        world.update_tag()
+    world.cycles.sample_map_resolution = width // 2 * scale
+    world.update_tag()
     try:
         yield
     finally:

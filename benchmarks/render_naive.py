@@ -106,15 +106,15 @@ class NaiveLoop:
             load_prepared(self._stage.scan_store, subject.scan_key), recipe.film.material
         )
         blender_scene.place(self._loaded, np.array(subject.world_from_scan))
-        blender_scene.aim_camera(self._camera, recipe.camera)
         self._panorama = load_panorama(self._stage.background_store, background.sha256)
         self._replaced = blender_scene.light_world(self._world, self._panorama)
-        blender_scene.turn_world(self._world, background.yaw_deg)
         self._recipe = recipe
+        self._aim()
 
     def sample(self, spp: int, adaptive: bool = False) -> float:
         """Core-seconds of a colour render and a label render, both written."""
         started = time.process_time()
+        self._aim()
         self._scene.cycles.use_adaptive_sampling = adaptive
         self._render("colour.exr", spp, depth="16")
         self._scene.cycles.use_adaptive_sampling = False
@@ -125,13 +125,14 @@ class NaiveLoop:
     def denoised(self, spp: int) -> tuple[float, np.ndarray]:
         """Core-seconds of a sample with Blender's denoiser as it comes, and its colour developed as ours.
 
-        On transparent film over our background, so that a pixel of the rim differs by what the denoiser made of it alone.
+        On transparent film over our background: a pixel of the rim differs by what the denoiser made of it alone.
         """
         render, cycles = self._scene.render, self._scene.cycles
         cycles.use_denoising, cycles.denoising_quality, cycles.denoising_prefilter = True, "HIGH", "ACCURATE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         render.film_transparent = True
         started = time.process_time()
+        self._aim()
         self._render("colour.exr", spp, depth="16")
         seconds = time.process_time() - started
         cycles.use_denoising = render.film_transparent = False
@@ -145,6 +146,11 @@ class NaiveLoop:
         recipe = self._recipe
         background = render_panorama(self._panorama, recipe.camera, recipe.background.yaw_deg)
         return seconds, develop(composite(colour[..., :3], np.clip(colour[..., 3], 0, 1), background), recipe.film)
+
+    def _aim(self) -> None:
+        """As every sample of a loop has a camera of its own and the light turned its own way."""
+        blender_scene.aim_camera(self._camera, self._recipe.camera)
+        blender_scene.turn_world(self._world, self._recipe.background.yaw_deg)
 
     @contextlib.contextmanager
     def _label_passes(self) -> Iterator[None]:

@@ -112,7 +112,7 @@ class Ours:
 
 
 def measure_ours(stage: Stage, cases: list[Case], skies: list[SceneRecipe]) -> list[Ours]:
-    """All presets on the cases. skies: recipes whose backgrounds are borrowed for a moment, to take the case's own away.
+    """All presets on the cases. skies: recipes whose backgrounds take a case's own away for a moment.
 
     Every timed picture was rendered before, so that no preset pays for what is loaded once.
     """

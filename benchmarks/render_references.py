@@ -89,21 +89,30 @@ def _render_references(stage: Stage, cases: list[Case], folder: Path, spp: int, 
     for case in cases:
         started = time.monotonic()
         windows = choose_windows(cast_case(stage, case.recipe).instance > 0, case.number)
-        arrays = {"truth": np.stack([_in_window(renderer, case.recipe, spp, window) for window in windows])}
-        arrays["noisy"] = np.stack(
-            [[_in_window(renderer, case.recipe, few, window) for window in windows] for few in NAIVE_SPP]
-        )
-        window = _crop_window(windows[0], case.recipe)
-        arrays["crop"] = (
-            _in_window(renderer, case.recipe, CROP_SPP, window) if crops else np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-        )
+        crop_window = _crop_window(windows[0], case.recipe) if crops else None
         path = _path(folder, case, spp, crops)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(temporary, **arrays)
+        np.savez_compressed(temporary, **_render_case(renderer, case.recipe, spp, windows, crop_window))
         temporary.replace(path)
         say(f"reference of {case.name}: {time.monotonic() - started:.0f} s")
     renderer.close()
     return [None] * len(cases)
+
+
+def _render_case(
+    renderer: BlenderRenderer, recipe: SceneRecipe, spp: int, windows: Sequence[Window], crop_window: Window | None
+) -> dict[str, np.ndarray]:
+    # Another seed than the pictures': the same paths in both would hide part of their noise.
+    true = with_film(recipe, cycles_seed=recipe.film.cycles_seed ^ 1)
+    few = _Developed(renderer, recipe)
+    with light_map(4):
+        noisy = np.stack([[few.render(n, window) for window in windows] for n in NAIVE_SPP])
+        many = _Developed(renderer, true)
+        truth = np.stack([many.render(spp, window) for window in windows])
+        crop = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+        if crop_window is not None:
+            crop = many.render(CROP_SPP, crop_window)
+    return {"truth": truth, "noisy": noisy, "crop": crop}
 
 
 def _load(stage: Stage, case: Case, path: Path) -> Reference:
@@ -145,20 +154,26 @@ def _around(row: int, column: int, size: int, shape: tuple[int, int]) -> Window:
     return slice(first[0], first[0] + size), slice(first[1], first[1] + size)
 
 
-def _in_window(renderer: BlenderRenderer, recipe: SceneRecipe, spp: int, window: Window) -> np.ndarray:
-    """(h, w, 3) sRGB 8 bit: what `renderer` makes of the window's pixels with so many paths and no denoiser.
+class _Developed:
+    """Parts of a recipe's frame with any number of paths and no denoiser.
 
-    Its private methods are used because it offers no part of a frame; so all but the noise is as in our pictures.
+    A renderer's private methods are used because it offers no part of a frame; so all but the noise is as in our
+    pictures.
     """
-    recipe = with_film(recipe, spp=spp, denoise=False)
-    subject, camera = recipe.subjects[0], recipe.camera
-    renderer._load_scans(recipe)
-    panorama = renderer._load_panorama(recipe)
-    blender_scene.place(renderer._loaded[0].obj, np.array(subject.world_from_scan))
-    blender_scene.aim_camera(renderer._camera, camera)
-    with light_map(4):
-        colour = renderer._render_passes(recipe, window).colour
-    wanted = np.zeros(camera.shape, bool)
-    wanted[window] = True
-    background = render_panorama(panorama, camera, recipe.background.yaw_deg, wanted=wanted)[window]
-    return develop(composite(colour[..., :3], np.clip(colour[..., 3], 0, 1), background), recipe.film)
+
+    def __init__(self, renderer: BlenderRenderer, recipe: SceneRecipe):
+        self._renderer, self._recipe = renderer, recipe
+        renderer._load_scans(recipe)
+        self._panorama = renderer._load_panorama(recipe)
+        blender_scene.place(renderer._loaded[0].obj, np.array(recipe.subjects[0].world_from_scan))
+        blender_scene.aim_camera(renderer._camera, recipe.camera)
+
+    def render(self, spp: int, window: Window) -> np.ndarray:
+        """(h, w, 3) sRGB 8 bit of a window."""
+        recipe = with_film(self._recipe, spp=spp, denoise=False)
+        camera = recipe.camera
+        colour = self._renderer._render_passes(recipe, window).colour
+        wanted = np.zeros(camera.shape, bool)
+        wanted[window] = True
+        background = render_panorama(self._panorama, camera, recipe.background.yaw_deg, wanted=wanted)[window]
+        return develop(composite(colour[..., :3], np.clip(colour[..., 3], 0, 1), background), recipe.film)

@@ -8,6 +8,7 @@ was made after the first worker had nothing left to do.
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from render_cases import Stage, say
@@ -32,7 +33,7 @@ def measure_second_worker(stage: Stage, library: Library, images: int, folder: P
         runs[workers] = _run(job, images, workers, folder / f"workers{workers}")
         say(f"{images} images with {workers} worker(s): {time.monotonic() - started:.0f} s with start-up")
     arrivals, _ = runs[1]
-    weight = {index: at - before for (_, before), (index, at) in zip(arrivals, arrivals[1:], strict=False)}
+    weight = {index: at - before for (_, before), (index, at) in pairwise(arrivals)}
     return speed(*runs[2], 2, weight)
 
 
