@@ -109,7 +109,8 @@ def load_cases(folders: Sequence[Path], scratch: Path, size: tuple[int, int]) ->
         Case(number, name, _draw(stage, number, Library((entry,), (sky,)), framing))
         for number, (name, entry, framing, sky) in enumerate(wanted)
     ]
-    return stage, cases, Library(tuple(e for e in scans.entries if not e.scan_id.endswith("_clay")), skies.entries)
+    stripped = {f"{name}_clay" for name in _STRIPPED}
+    return stage, cases, Library(tuple(e for e in scans.entries if e.scan_id not in stripped), skies.entries)
 
 
 def cast_case(stage: Stage, recipe: SceneRecipe) -> Labels:

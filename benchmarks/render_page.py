@@ -17,12 +17,13 @@ _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Render benchmark</title>
 <meta name="viewport" content="width=device-width">
 <style>
-body { margin: 2rem auto; max-width: 86rem; padding: 0 1.5rem; background: #2b2b2b; color: #d6d6d6;
+body { margin: 2rem auto; max-width: 106rem; padding: 0 1.5rem; background: #2b2b2b; color: #d6d6d6;
        font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; font-weight: 600; color: #f0f0f0; }
 h2 { font-size: 1rem; font-weight: 600; color: #f0f0f0; margin: 2.2rem 0 .5rem; }
 p { max-width: 60rem; }
-.row { display: flex; flex-wrap: wrap; gap: .75rem; }
+main { display: grid; grid-template-columns: repeat(auto-fill, calc(var(--columns) * 208px - 16px)); gap: 0 3rem; }
+.crops { display: grid; grid-template-columns: repeat(var(--columns), 192px); gap: .75rem 16px; }
 figure { margin: 0; }
 img { display: block; image-rendering: pixelated; background: #000; }
 figcaption { font-size: 12.5px; color: #b4b4b4; padding-top: .25rem; font-variant-numeric: tabular-nums; }
@@ -41,17 +42,19 @@ def write_page(path: Path, cases: Sequence[Case], ours: Sequence[Ours], referenc
         f"absolute, {_AMPLIFIED} times as large. PSNR is that of the benchmark: over the subject, in four windows of "
         f"the whole picture, against far more paths.</p>\n"
     )
+    parts.append(f'<main style="--columns: {1 + len(presets)}">\n')
     for case, made, reference in zip(cases, ours, references, strict=True):
         crops = {preset: made.rgb[preset][reference.crop_window] for preset in presets}
-        parts.append(f'<h2>{escape(case.name)}</h2>\n<div class="row">\n')
-        parts.append(_figure(reference.crop, f"reference, {CROP_SPP} spp, no denoiser"))
+        parts.append(f'<section><h2>{escape(case.name)}</h2>\n<div class="crops">\n')
+        parts.append(_figure(reference.crop, f"reference, {CROP_SPP} spp"))
         for preset, crop in crops.items():
             score, seconds = reference.score(made.rgb[preset]), made.total(preset)
             parts.append(_figure(crop, f"{preset}: {score:.1f} dB, {seconds:.1f} core-s"))
+        parts.append("<span></span>\n")  # differences stand below their pictures
         for preset, crop in crops.items():
-            parts.append(_figure(_difference(crop, reference.crop), f"{preset} - reference, x {_AMPLIFIED}"))
-        parts.append("</div>\n")
-    parts.append("</body></html>\n")
+            parts.append(_figure(_difference(crop, reference.crop), f"|{preset} - reference| x {_AMPLIFIED}"))
+        parts.append("</div></section>\n")
+    parts.append("</main></body></html>\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(parts))
 
