@@ -26,7 +26,7 @@ NAIVE_SPP = (8, 32, 128)
 CROP_PX, CROP_SPP = 192, 128
 _WINDOWS, _WINDOW_PX = 4, 32
 #: Goes into the names of kept references: raise it when pictures of many paths change.
-_VERSION = 1
+_VERSION = 2
 
 Window = tuple[slice, slice]
 
@@ -89,7 +89,7 @@ def _render_references(stage: Stage, cases: list[Case], folder: Path, spp: int, 
     for case in cases:
         started = time.monotonic()
         windows = choose_windows(cast_case(stage, case.recipe).instance > 0, case.number)
-        crop_window = _crop_window(windows[0], case.recipe) if crops else None
+        crop_window = _crop_window(windows[1], case.recipe) if crops else None
         path = _path(folder, case, spp, crops)
         temporary = path.with_suffix(".tmp.npz")
         np.savez_compressed(temporary, **_render_case(renderer, case.recipe, spp, windows, crop_window))
@@ -124,7 +124,7 @@ def _load(stage: Stage, case: Case, path: Path) -> Reference:
             subject=np.stack([mask[window] for window in windows]),
             truth=kept["truth"],
             noisy=kept["noisy"],
-            crop_window=_crop_window(windows[0], case.recipe),
+            crop_window=_crop_window(windows[1], case.recipe),
             crop=kept["crop"],
         )
 
