@@ -92,7 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--reference-spp", type=int, default=2048)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--images", type=int, default=64, help="of the runs of one and two workers, at half the size")
-    parser.add_argument("--html", type=Path, help="write a page of crops, too; its references cost some minutes more, once")
+    parser.add_argument("--html", type=Path, help="write a page of crops; its references take minutes, once")
     parser.add_argument("--quick", action="store_true", help="without candidates and adaptive sampling")
     parser.add_argument("--no-workers", action="store_true", help="without the runs of one and two workers")
     return parser.parse_args()
