@@ -1,0 +1,111 @@
+"""What one setting of the colour render costs and gains against the default, all else equal."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+import bpy
+import numpy as np
+from render_cases import Case, Stage, light_map, say, with_film
+from render_references import Reference
+
+from renderers import denoise
+from renderers.blender import BlenderRenderer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Changes to the default."""
+
+    film: dict[str, object] = field(default_factory=dict)
+    cycles: dict[str, object] = field(default_factory=dict)
+    light_map: int | None = None
+    """Its width over the panorama's."""
+    quality: int | None = None
+    """OIDNQuality of our denoiser, as in the library's oidn.h."""
+    cycles_denoiser: str | None = None
+    """Cycles' own denoiser in place of ours, at this quality."""
+    threads: int = 1
+
+
+CANDIDATES = {
+    "default": Candidate(),
+    "4 spp": Candidate(film={"spp": 4}),
+    "16 spp": Candidate(film={"spp": 16}),
+    "32 spp": Candidate(film={"spp": 32}),
+    "no denoiser": Candidate(film={"denoise": False}),
+    "32 spp, no denoiser": Candidate(film={"denoise": False, "spp": 32}),
+    "denoiser BALANCED": Candidate(quality=5),
+    "denoiser HIGH": Candidate(quality=6),
+    "Cycles' denoiser, BALANCED": Candidate(cycles_denoiser="BALANCED"),
+    "Cycles' denoiser, HIGH": Candidate(cycles_denoiser="HIGH"),
+    "light tree": Candidate(cycles={"use_light_tree": True}),
+    "one bounce": Candidate(cycles={"diffuse_bounces": 1}),
+    "light map 1x": Candidate(light_map=1),
+    "light map 4x": Candidate(light_map=4),
+    "adaptive to 16 spp, 0.05": Candidate(
+        film={"spp": 16}, cycles={"use_adaptive_sampling": True, "adaptive_threshold": 0.05, "adaptive_min_samples": 4}
+    ),
+    "Sobol-Burley, no blue noise": Candidate(cycles={"sampling_pattern": "TABULATED_SOBOL"}),
+    "two threads": Candidate(threads=2),
+}
+
+
+def measure_candidates(
+    stage: Stage, cases: list[Case], references: dict[int, Reference]
+) -> list[dict[str, tuple[float, float, float]]]:
+    """By candidate, on each case: core-seconds and wall seconds of the renderer, PSNR in dB. Nothing is charged with
+    loading; a picture with the candidate's settings has been rendered before."""
+    renderer, measured = stage.open(), []
+    for case in cases:
+        found = {}
+        renderer.render(with_film(case.recipe, spp=1))  # the light map's usual width comes with the panorama
+        for name, candidate in CANDIDATES.items():
+            recipe = with_film(case.recipe, **candidate.film)
+            with _applied(candidate, renderer):
+                renderer.render(with_film(recipe, spp=1))
+                wall, core = time.monotonic(), time.process_time()
+                sample = renderer.render(recipe)
+                core, wall = time.process_time() - core, time.monotonic() - wall
+            found[name] = (core, wall, references[case.number].score(sample.rgb))
+        say(f"candidates on {case.name}: done")
+        measured.append(found)
+    renderer.close()
+    return measured
+
+
+def print_candidates(measured: list[dict[str, tuple[float, float, float]]]) -> None:
+    """The table: medians over the cases."""
+    print(f"\nCandidates: the default with one change, medians over {len(measured)} cases (renderer alone)")
+    print(f"{'':<30} {'core-s':>7} {'wall s':>7} {'PSNR dB':>8} {'least':>6} {'against default':>24}")
+    for name in CANDIDATES:
+        core, wall, decibels = (np.array([found[name][k] for found in measured]) for k in range(3))
+        base = [np.array([found["default"][k] for found in measured]) for k in (0, 2)]
+        against = f"{np.median(core / base[0]):.2f} x core-s, {np.median(decibels - base[1]):+.1f} dB"
+        print(f"{name:<30} {np.median(core):>7.2f} {np.median(wall):>7.2f} {np.median(decibels):>8.1f}", end="")
+        print(f" {decibels.min():>6.1f} {against:>24}")
+
+
+@contextlib.contextmanager
+def _applied(candidate: Candidate, renderer: BlenderRenderer) -> Iterator[None]:
+    scene = bpy.context.scene
+    cycles = dict(candidate.cycles)
+    with contextlib.ExitStack() as stack:
+        if candidate.cycles_denoiser is not None:
+            cycles["denoising_quality"] = candidate.cycles_denoiser
+            stack.enter_context(patch.object(BlenderRenderer, "_denoises_light", lambda self, recipe: False))
+        if candidate.quality is not None:
+            stack.enter_context(patch.object(denoise, "_FAST", candidate.quality))
+        if candidate.threads != 1:
+            scene.render.threads = candidate.threads
+            stack.callback(setattr, scene.render, "threads", 1)
+            stack.enter_context(patch.object(renderer, "_denoiser", denoise.Denoiser(candidate.threads)))
+        before = {name: getattr(scene.cycles, name) for name in cycles}
+        for name, value in cycles.items():
+            stack.callback(setattr, scene.cycles, name, before[name])
+            setattr(scene.cycles, name, value)
+        if candidate.light_map is not None:
+            stack.enter_context(light_map(candidate.light_map))
+        yield
