@@ -22,9 +22,9 @@ from synth.recipe import SceneRecipe, canonical_sha256
 
 #: Paths per pixel at which the noise of a render without denoiser is measured.
 NAIVE_SPP = (8, 32, 128)
-#: Side of the crop for the eye, pixels, and its paths per pixel: its noise, some 38 dB, shows in amplified differences.
-CROP_PX, CROP_SPP = 192, 128
-_WINDOWS, _WINDOW_PX = 4, 32
+#: Side of the crop for the eye, pixels, and its paths per pixel: its noise, some 35 dB, shows in amplified differences.
+CROP_PX, CROP_SPP = 192, 64
+_WINDOWS, _WINDOW_PX = 4, 24
 #: Goes into the names of kept references: raise it when pictures of many paths change.
 _VERSION = 2
 
@@ -37,11 +37,11 @@ class Reference:
 
     windows: tuple[Window, ...]
     subject: np.ndarray
-    """(4, 32, 32) bool: pixels that count."""
+    """(4, 24, 24) bool: pixels that count."""
     truth: np.ndarray
-    """(4, 32, 32, 3) sRGB 8 bit."""
+    """(4, 24, 24, 3) sRGB 8 bit."""
     noisy: np.ndarray
-    """(len(NAIVE_SPP), 4, 32, 32, 3): the same of few paths."""
+    """(len(NAIVE_SPP), 4, 24, 24, 3): the same of few paths."""
     crop_window: Window
     crop: np.ndarray
     """(192, 192, 3) sRGB 8 bit; all black where no page was asked for."""
@@ -130,7 +130,7 @@ def _load(stage: Stage, case: Case, path: Path) -> Reference:
 
 
 def choose_windows(mask: np.ndarray, seed: int) -> tuple[Window, ...]:
-    """Four windows of 32 x 32 px around pixels of the subject, from its top to its bottom: an eighth, three, ..."""
+    """Four windows of 24 x 24 px around pixels of the subject, from its top to its bottom: an eighth, three, ..."""
     rng = np.random.default_rng(seed)
     rows, columns = np.nonzero(mask)  # by rows
     windows = []
