@@ -8,12 +8,9 @@ render shows why labels are not taken from there. Exit status 1 when an aim is m
 """
 
 import argparse
-import contextlib
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import bpy
 import numpy as np
 import OpenEXR
 from labels_oracle import Seen, Source, load_source, rasterise
+from quiet import quiet
 
 from renderers import blender_scene
 from renderers.importers import probe
@@ -208,7 +206,7 @@ class CyclesPasses:
     def _render(self, spp: int, bounces: int) -> float:
         self._scene.cycles.samples, self._scene.cycles.max_bounces = spp, bounces
         started = time.process_time()
-        with _quiet():
+        with quiet():
             bpy.ops.render.render(write_still=True)
         return time.process_time() - started
 
@@ -331,20 +329,6 @@ def _print_frame(recipe: SceneRecipe, source: Source, seen: Seen) -> None:
 def _path_of(library: ScanLibrary, roots: list[Path], scan_id: str) -> Path:
     name = next(v.path for v in library.verdicts if v.scan_id == scan_id)
     return next(root / name for root in roots if (root / name).is_file())
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Blender reports every frame on C's standard output, past sys.stdout."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The pictures that benchmarks/render.py measures on, and what its stages share: processes, quiet, PSNR.
+"""The pictures that benchmarks/render.py measures on, and what its stages share: processes, PSNR.
 
 A case is a scan, a framing and a background; its recipe is drawn as any other, from a library of one of each.
 """
@@ -169,20 +169,6 @@ def light_map(scale: int) -> Iterator[None]:
     finally:
         world.cycles.sample_map_resolution = width
         world.update_tag()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Blender reports every frame on C's standard output, past sys.stdout."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def say(text: str) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 import OpenEXR
-from render_cases import Case, Stage, quiet, say
+from quiet import quiet
+from render_cases import Case, Stage, say
 from render_references import NAIVE_SPP, Reference
 
 from renderers import blender_scene

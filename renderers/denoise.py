@@ -2,7 +2,7 @@
 
 A matte picture is light times albedo. The albedo is known for every path, so it is divided out, the light alone is
 denoised, smooth as it is, and the albedo is multiplied back: pores and cloth never pass the denoiser. Against Cycles'
-own denoiser with albedo and normal guides this is 0.4 to 2 dB better at half the time (benchmarks/render.py).
+own denoiser with albedo and normal guides this is better in less time (benchmarks/render.py, candidates).
 The only user of OpenImageDenoise: the library that Blender's package brings.
 """
 
@@ -67,7 +67,7 @@ class Denoiser:
             for name, array in ((b"color", picture), (b"output", clean)):
                 library.oidnSetSharedFilterImage(filtering, name, array.ctypes.data, _FLOAT3, w, h, 0, 12, 12 * w)
             library.oidnSetFilterBool(filtering, b"hdr", True)
-            # Higher qualities gain 0.3 dB on light without texture, for twice the time: benchmarks/render.py
+            # Higher qualities gain little on light without texture, for twice the time: benchmarks/render.py.
             library.oidnSetFilterInt(filtering, b"quality", _FAST)
             library.oidnCommitFilter(filtering)
             library.oidnExecuteFilter(filtering)

@@ -155,13 +155,22 @@ def _scatter(offsets: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> n
     total = np.maximum(weights.sum(axis=1), 1)[:, None, None]
     x = offsets - np.sum(weights[..., None] * offsets, axis=1, keepdims=True) / total
     y = normals - np.sum(weights[..., None] * normals, axis=1, keepdims=True) / total
-    xw = np.swapaxes(weights[..., None] * x, 1, 2)  # (n, 3, k)
-    within = xw @ x / total
+    xw = weights[..., None] * x
+    # No BLAS and no LAPACK: on matrices this small their threads wait for one another far longer than they compute.
+    within = np.einsum("nkx,nky->nxy", xw, x) / total
     # Neighbours lie on a sheet: without a little more, nothing is known across it.
     ridge = 1e-3 * np.trace(within, axis1=1, axis2=2) + 1e-12
-    slope = np.linalg.solve(within + ridge[:, None, None] * np.eye(3), xw @ y / total)
-    left = y - x @ slope
+    across = np.einsum("nkx,nkc->nxc", xw, y) / total
+    slope = np.einsum("nxy,nyc->nxc", _inverse(within + ridge[:, None, None] * np.eye(3)), across)
+    left = y - np.einsum("nkx,nxc->nkc", x, slope)
     return np.sqrt(np.sum(weights[..., None] * left**2, axis=(1, 2)) / total[:, 0, 0])
+
+
+def _inverse(symmetric: np.ndarray) -> np.ndarray:
+    """Inverses of positive definite matrices (n, 3, 3), by cross products of their rows."""
+    a, b, c = np.moveaxis(symmetric, 1, 0)
+    adjugate = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=2)
+    return adjugate / np.einsum("nx,nx->n", a, adjugate[:, :, 0])[:, None, None]
 
 
 def _spread_points(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
