@@ -20,6 +20,7 @@ import numpy as np
 import OpenEXR
 
 from renderers import blender_scene
+from renderers.core import Core
 from renderers.denoise import Denoiser, denoise_light
 from renderers.film import composite, develop, to_8bit
 from renderers.panorama import render_panorama, shrink_panorama
@@ -82,6 +83,7 @@ class BlenderRenderer:
         self._world = blender_scene.build_world()
         self._loaded: list[_Loaded] = []
         self._panorama: tuple[str, np.ndarray] | None = None
+        self._core = Core() if threads == 1 and device == "cpu" else None
         self._denoiser = Denoiser(threads)
         self._retired: list[bpy.types.Image | None] = []
         self._set_up(threads)
@@ -152,6 +154,8 @@ class BlenderRenderer:
     def close(self) -> None:
         """Removes the folder in memory; the process should end soon after, Blender keeps what it allocated."""
         self._denoiser.close()
+        if self._core is not None:
+            self._core.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _set_up(self, threads: int) -> None:
