@@ -45,9 +45,9 @@ from synth.scans import default_cache
 
 #: What did not work, a line each, printed at the end.
 NOTES: tuple[str, ...] = (
-    "\nTried and left out, besides the candidates above: the albedo read off the texture at pixel centres instead of the",
-    "paths' own (helps some scans, hurts others), exact coverage at rims (hardly seen), normals as a guide for the light's",
-    "denoiser (help untextured relief, hurt thin limbs).",
+    "\nTried and left out, besides the candidates above: the albedo read off the texture at pixel centres instead of",
+    "the paths' own (helps some scans, hurts others), exact coverage at rims (hardly seen), normals as a guide for the",
+    "light's denoiser (help untextured relief, hurt thin limbs).",
 )
 #: Cases on which candidates are compared, on which Blender's denoiser runs, and on which the naive line is checked.
 _CANDIDATE_CASES, _DENOISED_CASES, _CHECKED_CASE = (4, 8), frozenset({0, 7, 8}), 5
