@@ -182,7 +182,7 @@ class BlenderRenderer:
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "BALANCED"
-        cycles.denoising_prefilter = "FAST"  # ACCURATE gains little for its time: benchmarks/render.py
+        cycles.denoising_prefilter = "FAST"
         cycles.use_light_tree = False  # one light, the world
         if self._device != "cpu" and not blender_scene.enable_device(self._device):
             raise UserError(f"no {self._device} device that Cycles can use; try --device cpu")

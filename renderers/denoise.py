@@ -7,12 +7,12 @@ The only user of OpenImageDenoise: the library that Blender's package brings.
 """
 
 import ctypes
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from synth.assets import bpy_folder
 from synth.errors import UserError
 
 #: Below this albedo a surface is black: what light falls there cannot be told, nor seen.
@@ -106,11 +106,10 @@ def denoise_light(
 
 
 def _load_library() -> ctypes.CDLL:
-    spec = importlib.util.find_spec("bpy")
-    folder = Path(spec.origin).parent / "lib" if spec and spec.origin else Path()
-    found = sorted(folder.glob("libOpenImageDenoise.so*")) + sorted(folder.glob("libOpenImageDenoise*.dylib"))
+    folder = bpy_folder() or Path()
+    found = sorted(folder.glob("lib/libOpenImageDenoise.so*")) + sorted(folder.glob("lib/libOpenImageDenoise*.dylib"))
     if not found:
-        raise UserError(f"film.denoise needs OpenImageDenoise, which is not in {folder}; try --set film.denoise=false")
+        raise UserError(f"OpenImageDenoise is not in {folder / 'lib'}; install again: pip install 'bpy==4.5.*'")
     library = ctypes.CDLL(str(found[0]))
     for name, (result, *arguments) in _SIGNATURES.items():
         function = getattr(library, name)

@@ -1,11 +1,10 @@
 """From linear light to 8-bit colour: compositing, exposure and the view transform, shared by every engine."""
 
 import functools
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 
+from synth.assets import bpy_folder
 from synth.errors import UserError
 from synth.recipe import Film
 
@@ -45,9 +44,8 @@ def _agx_processor():
         import PyOpenColorIO
     except ImportError as error:
         raise UserError("film.view_transform AgX needs OpenColorIO: pip install 'synth[render]'") from error
-    spec = importlib.util.find_spec("bpy")  # found by path: Blender itself need not start for its tables
-    folder = Path(spec.origin).parent if spec and spec.origin else Path()
-    found = sorted(folder.glob("*/datafiles/colormanagement/config.ocio"))
+    folder = bpy_folder()  # found by path: Blender itself need not start for its tables
+    found = sorted(folder.glob("*/datafiles/colormanagement/config.ocio")) if folder else []
     if not found:
         raise UserError(
             "film.view_transform AgX needs the tables in Blender's package: pip install 'synth[render]'"

@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from synth.camera import Camera, pixel_rays
 
 #: Pixels per texel from which on every other pixel is looked up and those between are interpolated: a spline with a
-#: knot every four pixels is then off by less than 1 % of an edge's height (tests/test_panorama.py).
+#: knot every five pixels is then off by less than 1 % of an edge's height (tests/test_panorama.py).
 _SMOOTH = 5.0
 
 
@@ -38,7 +38,7 @@ def render_panorama(
 
 
 def _every_other(camera: Camera) -> Camera:
-    """A camera of half the resolution: its pixel centres are every other one's, from one row and column before the
+    """A camera of half the resolution: its pixel centres are every other one's, from three rows and columns before the
     frame to at least two beyond it, as `_between` needs."""
     return camera.model_copy(
         update={

@@ -66,13 +66,18 @@ def default_assets() -> Path:
     return Path(chosen) if chosen else user_data_path("synth") / "assets"
 
 
+def bpy_folder() -> Path | None:
+    """Where Blender's package is installed, found without importing it; None where it is not."""
+    spec = importlib.util.find_spec("bpy")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
 def bpy_hdris() -> dict[str, Path]:
     """Asset id -> path of the eight CC0 panoramas inside the bpy wheel, found without importing bpy."""
-    spec = importlib.util.find_spec("bpy")
-    roots = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    found = sorted(path for root in roots for path in root.glob("*/datafiles/studiolights/world/*.exr"))
+    folder = bpy_folder()
+    found = sorted(folder.glob("*/datafiles/studiolights/world/*.exr")) if folder else []
     if not found:
-        what = "holds no panoramas" if roots else "is not installed"
+        what = "holds no panoramas" if folder else "is not installed"
         raise AssetError(f"bpy {what}: `pip install 'bpy==4.5.*'` with CPython 3.11, or pass --backgrounds DIR")
     return {f"bpy_{path.stem}": path for path in found}
 

@@ -57,6 +57,16 @@ def skies(tmp_path_factory) -> BackgroundLibrary:
     return load_backgrounds(sorted(folder.iterdir()), tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="module")
+def blender(scans, skies):
+    """A renderer of the test file's own `scans`."""
+    from renderers.base import make_renderer
+
+    renderer = make_renderer("cycles", scans.store, skies.store)
+    yield renderer
+    renderer.close()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The real scans that lie beside a development checkout; a stranger's clone has none and skips."""

@@ -75,15 +75,6 @@ def scans(tmp_path_factory):
     return load_library([folder], tmp_path_factory.mktemp("cache"), probe)
 
 
-@pytest.fixture(scope="module")
-def blender(scans, skies):
-    from renderers.base import make_renderer
-
-    renderer = make_renderer("cycles", scans.store, skies.store)
-    yield renderer
-    renderer.close()
-
-
 def recipe_of(scans, skies, placed, camera=CAMERA, **film) -> SceneRecipe:
     """A recipe by hand: [(scan_id, world_from_scan)]."""
     entries = {e.scan_id: e for e in scans.entries}

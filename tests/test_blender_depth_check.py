@@ -56,15 +56,6 @@ def scans(tmp_path_factory):
     return load_library([folder], tmp_path_factory.mktemp("cache"), probe)
 
 
-@pytest.fixture(scope="module")
-def blender(scans, skies):
-    from renderers.base import make_renderer
-
-    renderer = make_renderer("cycles", scans.store, skies.store)
-    yield renderer
-    renderer.close()
-
-
 @pytest.fixture
 def render_with(scans, skies, blender, monkeypatch):
     """Renders one scan by Cycles with labels cast on another scan, pose or lens; returns the sample.
