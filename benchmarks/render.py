@@ -23,7 +23,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import bpy
 import numpy as np
-from render_candidates import measure_candidates, print_candidates
+from render_candidates import measure_animation, measure_candidates, print_animation, print_candidates
 from render_cases import Case, Stage, in_processes, load_cases, say
 from render_naive import (
     ADAPTIVE_SPP,
@@ -118,6 +118,7 @@ def _measure_cases(stage: Stage, cases: list[Case], references: list[Reference],
         chosen = [case for case in cases if case.number in _CANDIDATE_CASES]
         known = {case.number: references[case.number] for case in chosen}
         print_candidates(in_processes(measure_candidates, stage, chosen, args.processes, known))
+        print_animation(in_processes(measure_animation, stage, chosen, args.processes))
     return aims
 
 
