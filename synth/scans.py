@@ -18,6 +18,7 @@ from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMateri
 from synth.scans_files import FoundFile, HashMemory, list_files
 from synth.scans_jobs import Job, plan_job, run_job
 from synth.scans_names import ignored_reason, name_scans
+from synth.scans_overrides import find_override, load_overrides
 from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
 
@@ -109,6 +110,7 @@ def _list(folder: Path) -> list[FoundFile]:
 def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -> list[Job]:
     """Jobs of all mesh files that may be looked at; the others get their verdict."""
     usable = {file.path for file in files if file.refusal is None}
+    overrides = {root: load_overrides(root) for root in {file.root for file in files}}
     planned = []
     for file in files:
         if ignored_reason(file, (), {}) is not None:
@@ -117,7 +119,7 @@ def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -
             verdicts.append(_refused(file, file.refusal))
             continue
         try:
-            planned.append(plan_job(file, usable, hashes))
+            planned.append(plan_job(file, usable, hashes, find_override(overrides[file.root], file.name)))
         except BadScan as error:
             verdicts.append(_refused(file, str(error)))
     hashes.save()

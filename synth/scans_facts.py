@@ -8,7 +8,7 @@ from synth.camera import Matrix4
 from synth.recipe import Framing
 
 #: Part of every key: raise it when the same file would be prepared differently.
-IMPORTER_VERSION = 2
+IMPORTER_VERSION = 3
 
 Vec3 = tuple[float, float, float]
 Colour = Literal["texture", "vertex", "none"]

@@ -15,6 +15,7 @@ from synth.scans_facts import IMPORTER_VERSION, ScanFacts
 from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_uri, write_atomically
 from synth.scans_formats import References, fbx_references, obj_references, ply_references, sniff
 from synth.scans_gltf import gltf_references
+from synth.scans_overrides import Override
 from synth.scans_prepare import Source, prepare_scan
 from synth.scans_raw import BadScan, HostLimit, Probe
 from synth.scans_store import load_facts
@@ -42,20 +43,23 @@ class Job:
         return (*self.parts, *self.source.pictures.values(), *beside)
 
 
-def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory) -> Job:
+def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory, override: Override) -> Job:
     """Settles what a mesh file uses, among `files`, and its key. Raises BadScan."""
     path, suffix = file.path, file.path.suffix.lower()
     try:
         sniff(path)
         references = _REFERENCES[suffix](path, file.root)
-        source = _source(file, references, files)
+        source = _source(file, references, files, override)
         used = [("mesh", suffix, path), *(("part", part.name, part) for part in references.parts)]
         used += [("picture", name, picture) for name, picture in source.pictures.items()]
         used += [("beside", source.beside.name, source.beside)] if source.beside else []
         content = sorted([role, name, hashes.sha256(part)] for role, name, part in used)
     except OSError as error:
         raise BadScan(f"cannot be read ({error.strerror})") from error
-    key = canonical_sha256({"content": content, "notes": source.notes, "importer_version": IMPORTER_VERSION})[:32]
+    wishes = override.model_dump(exclude_none=True, include={"up", "unit", "height_m", "kind", "parts"})
+    key = canonical_sha256(
+        {"content": content, "notes": source.notes, "wishes": wishes, "importer_version": IMPORTER_VERSION}
+    )[:32]
     return Job(file, source, references.parts, key)
 
 
@@ -82,7 +86,7 @@ def run_job(job: Job, store: Path, probe: Probe) -> ScanFacts | str:
     return reason
 
 
-def _source(file: FoundFile, references: References, files: set[Path]) -> Source:
+def _source(file: FoundFile, references: References, files: set[Path], override: Override) -> Source:
     path, suffix = file.path, file.path.suffix.lower()
     resolve = resolve_uri if suffix in (".glb", ".gltf") else resolve_reference
     found = {name: resolve(name, path.parent, file.root) for name in references.pictures}
@@ -97,6 +101,7 @@ def _source(file: FoundFile, references: References, files: set[Path]) -> Source
         notes=references.notes,
         licence=references.licence,
         attribution=references.attribution,
+        override=override,
     )
 
 

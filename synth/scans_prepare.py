@@ -7,7 +7,7 @@ folder appears as a whole or not at all; the same content gives the same bytes.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from synth.scans_colour import Picture, is_decisive, measure_agreement, read_pic
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts, ScanMaterial
 from synth.scans_files import new_sibling
 from synth.scans_geometry import measure_regions, place_mesh
+from synth.scans_overrides import Override
 from synth.scans_raw import RawMaterial, RawMesh
 from synth.scans_surface import clean_surface
 
@@ -40,6 +41,8 @@ class Source:
     notes: tuple[str, ...]
     licence: str | None
     attribution: str | None
+    override: Override = field(default_factory=Override)
+    """What the user said about it."""
 
 
 @dataclass(frozen=True, eq=False)
