@@ -5,10 +5,13 @@ import os
 import sys
 from pathlib import Path
 
+from synth.assets import known_places, place_name
 from synth.backgrounds import BackgroundLibrary, background_files, load_backgrounds
 from synth.cli_progress import Progress
 from synth.config import PRESETS, RenderConfig, load_config, parse_override
+from synth.randomize import Library
 from synth.scans import ScanLibrary, default_cache, load_library
+from synth.splits import Splits, deal_splits, missing_splits
 
 #: Flags that are short for config keys.
 _SHORT = {"width": "width", "height": "height", "spp": "film.spp", "engine": "film.engine", "outputs": "outputs"}
@@ -116,6 +119,21 @@ def load_backgrounds_of(args: argparse.Namespace) -> BackgroundLibrary:
     else:
         files = background_files(Path(args.backgrounds))
     return load_backgrounds(files, cache_of(args))
+
+
+def library_of(config: RenderConfig, scans: ScanLibrary, backgrounds: BackgroundLibrary) -> Library:
+    """What recipes are drawn from, with people and places dealt to splits; says where a split stays empty."""
+    shares = config.splits.model_dump()
+    places = known_places()
+    place_of = {b.sha256: place_name(b.background_id, places) for b in backgrounds.entries}
+    people = deal_splits((entry.person for entry in scans.entries), shares)
+    scenes = deal_splits(place_of.values(), shares, {place: split for place, split in places.values()})
+    for what, dealt in (("person", people), ("background", scenes)):
+        for split in missing_splits(dealt, shares):
+            seen = "; those of the others are seen there" if what == "background" else ""
+            say(f"  no {what} of {len(dealt)} falls into split {split}{seen}")
+    of_background = {sha256: scenes[place] for sha256, place in place_of.items()}
+    return Library(scans.entries, backgrounds.entries, Splits(people, of_background))
 
 
 def core_count() -> int:

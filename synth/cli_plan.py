@@ -9,7 +9,7 @@ from synth.cli_progress import Progress
 from synth.cli_render import soft_background_advice
 from synth.errors import UserError
 from synth.pipeline_worker import Job, make_sample, open_renderer
-from synth.randomize import Library, draw_recipe
+from synth.randomize import draw_recipe
 from synth.sample import background_magnification
 from synth.store_write import SHARD_SIZE
 
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     config = cli_library.config_of(args)
     scans = cli_library.load_scans(args.scans, args)
     backgrounds = cli_library.load_backgrounds_of(args)
-    library = Library(scans.entries, backgrounds.entries)
+    library = cli_library.library_of(config, scans, backgrounds)
     job = Job(config, library, args.seed, scans.store, backgrounds.store, args.device, threads=1)
     seconds, size, refused = _measure(job, min(args.samples, args.n))
     cores = args.cores or cli_library.core_count()

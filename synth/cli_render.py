@@ -10,7 +10,6 @@ from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import Tally, plan_work, render_dataset
 from synth.pipeline_worker import Job, make_sample, open_renderer
-from synth.randomize import Library
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     workers = cores if args.workers is None else args.workers
     job = Job(
         config=config,
-        library=Library(scans.entries, backgrounds.entries),
+        library=cli_library.library_of(config, scans, backgrounds),
         seed=args.seed,
         scan_store=scans.store,
         background_store=backgrounds.store,
@@ -74,15 +73,29 @@ def run(args: argparse.Namespace) -> int:
 
 def spec_of(job: Job) -> dict:
     """What a dataset is: config, seed and the library's content; no path, host, N or worker count."""
+    splits = job.library.splits
     return {
         "format": SPEC_FORMAT,
         "config": job.config.model_dump(mode="json"),
         "seed": job.seed,
         "scans": [
-            {"scan_id": e.scan_id, "person": e.person, "key": e.key, "licence": e.facts.licence}
+            {
+                "scan_id": e.scan_id,
+                "person": e.person,
+                "split": splits.person.get(e.person, "train"),
+                "key": e.key,
+                "licence": e.facts.licence,
+            }
             for e in job.library.scans
         ],
-        "backgrounds": [{"background_id": e.background_id, "sha256": e.sha256} for e in job.library.backgrounds],
+        "backgrounds": [
+            {
+                "background_id": e.background_id,
+                "split": splits.background.get(e.sha256, "train"),
+                "sha256": e.sha256,
+            }
+            for e in job.library.backgrounds
+        ],
     }
 
 

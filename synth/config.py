@@ -117,6 +117,23 @@ class FilmSettings(_Ranges):
     """`diffuse`: scan textures hold their own highlights; `authored`: the file's roughness and metalness."""
 
 
+class SplitShares(_Ranges):
+    """How people, and backgrounds likewise, are dealt to splits; need not add up to 1, 0 is no such split."""
+
+    train: float = Field(0.9, ge=0)
+    """Share of what is learnt from."""
+    val: float = Field(0.05, ge=0)
+    """Share of what is looked at while learning."""
+    test: float = Field(0.05, ge=0)
+    """Share of what is looked at in the end."""
+
+    @model_validator(mode="after")
+    def _some_share(self) -> "SplitShares":
+        if self.train + self.val + self.test <= 0:
+            raise ValueError("train, val and test are all 0: nobody would be in any split")
+        return self
+
+
 class CheckLimits(_Ranges):
     """When a sample is refused. Shares are of the frame, of its border, or of the subject's pixels; no pixel counts."""
 
@@ -164,6 +181,7 @@ class RenderConfig(_Ranges):
     camera: CameraRanges = CameraRanges()
     light: LightRanges = LightRanges()
     film: FilmSettings = FilmSettings()
+    splits: SplitShares = SplitShares()
     checks: CheckLimits = CheckLimits()
 
 

@@ -6,7 +6,7 @@ generator of its own, so that a new light parameter leaves every camera where it
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from synth.camera import Camera, focal_px_from_35mm, look_at, matrix4
 from synth.config import CameraRanges, LightRanges, RenderConfig
 from synth.recipe import Background, Film, Framing, SceneRecipe, Subject
 from synth.scans import ScanEntry
+from synth.splits import Split, Splits
 
 #: Albedo of the grey subject that exposure is normalised for: between light skin and dark cloth.
 _GREY_ALBEDO = 0.4
@@ -34,6 +35,12 @@ class Library:
 
     scans: tuple[ScanEntry, ...]
     backgrounds: tuple[BackgroundEntry, ...]
+    splits: Splits = field(default_factory=Splits)
+
+    def backgrounds_of(self, split: Split) -> tuple[BackgroundEntry, ...]:
+        """Backgrounds that may be seen with the people of a split: its own; all, where it has none."""
+        own = tuple(b for b in self.backgrounds if self.splits.background.get(b.sha256, "train") == split)
+        return own or self.backgrounds
 
 
 def stream(seed: int, index: int, attempt: int, concern: str) -> np.random.Generator:
@@ -68,12 +75,15 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
     entry = library.scans[scan_of_index(len(library.scans), seed, index)]
     framing = draw_framing(config, entry, rng("framing"))
     camera = draw_camera(config, entry.facts.regions[framing], rng("camera"))
-    panorama = library.backgrounds[int(rng("background").integers(len(library.backgrounds)))]
+    split = library.splits.person.get(entry.person, "train")
+    backgrounds = library.backgrounds_of(split)
+    panorama = backgrounds[int(rng("background").integers(len(backgrounds)))]
     yaw_deg = float(rng("light").uniform(*config.light.yaw_deg))
     return SceneRecipe(
         seed=seed,
         index=index,
         attempt=attempt,
+        split=split,
         framing=framing,
         normals=config.normals,
         outputs=config.outputs,

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from synth.camera import IDENTITY4, Camera, Matrix4
+from synth.splits import Split
 
 RECIPE_VERSION = 1
 
@@ -85,8 +86,8 @@ class SceneRecipe(_Value):
     """Which image of the dataset."""
     attempt: int = Field(ge=0)
     """0 at first, one more after each refusal of this index."""
-    split: Literal["train", "val", "test"] = "train"
-    """Which split the subject's person belongs to."""
+    split: Split = "train"
+    """Which split the subject's person and the background belong to."""
     framing: Framing
     """How much of the subject was asked for."""
     normals: Normals

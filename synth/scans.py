@@ -1,6 +1,7 @@
 """scans dir -> ScanLibrary: an honest verdict for every file, and prepared scans that every renderer can read.
 
-What a mesh file uses and its key: `synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
+Which files are one scan, and who is seen: `synth.scans_discover`. What a mesh file uses and its key:
+`synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
 `synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by
 the caller (`renderers.importers.probe`), because nothing here needs Blender.
 """
@@ -14,11 +15,12 @@ from pathlib import Path
 import platformdirs
 
 from synth.errors import UserError
+from synth.scans_discover import detail, name_mesh, persons_of, why_no_scan
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
 from synth.scans_files import FoundFile, HashMemory, list_files
 from synth.scans_jobs import Job, plan_job, run_job
 from synth.scans_names import ignored_reason, name_scans
-from synth.scans_overrides import find_override, load_overrides
+from synth.scans_overrides import Override, find_override, load_overrides
 from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
 
@@ -77,22 +79,19 @@ def load_library(
     files = [file for folder in folders for file in _list(Path(folder))]
     verdicts: list[Verdict] = []
     planned = _plan(files, HashMemory(cache / "hashes.json"), verdicts)
-    unique = _without_copies(planned, verdicts)
-    results = _run(unique, cache / "scans", probe, jobs, progress)
-    usable = []
-    for job in unique:
-        result = results[job.key]
-        if isinstance(result, ScanFacts) and result.colour == "none" and colour_missing == "refuse":
-            result = "no colour, and scans without colour are to be refused"
-        if isinstance(result, str):
-            verdicts.append(_refused(job.file, result))
-        else:
-            usable.append((job, result))
-    ids = name_scans([job for job, _ in usable])
-    entries = []
-    for (job, facts), scan_id in zip(usable, ids, strict=True):
-        entries.append(ScanEntry(scan_id=scan_id, person=scan_id, key=job.key, facts=facts))
-        verdicts.append(_accepted(job.file, scan_id, facts))
+    groups = _groups(_without_copies(planned, verdicts))
+
+    def prepare(some: list[Job], before: int) -> dict[str, ScanFacts | str]:
+        more = before + len(some)
+        report = (
+            None if progress is None else lambda done, _, name: progress(before + done, max(more, len(groups)), name)
+        )
+        results = _run(some, cache / "scans", probe, jobs, report)
+        return {key: _with_colour(result, colour_missing) for key, result in results.items()}
+
+    usable = _best_of(groups, prepare, verdicts)
+    entries = _entries(usable)
+    verdicts += [_accepted(job.file, entry) for (job, _), entry in zip(usable, entries, strict=True)]
     verdicts += _ignored(files, planned)
     verdicts.sort(key=lambda v: v.path)
     if not entries:
@@ -115,13 +114,16 @@ def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -
     for file in files:
         if ignored_reason(file, (), {}) is not None:
             continue
-        if file.refusal is not None:
+        override = find_override(overrides[file.root], file.name)
+        if (reason := "left out by scans.yaml" if override.exclude else why_no_scan(file.name)) is not None:
+            verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
+        elif file.refusal is not None:
             verdicts.append(_refused(file, file.refusal))
-            continue
-        try:
-            planned.append(plan_job(file, usable, hashes, find_override(overrides[file.root], file.name)))
-        except BadScan as error:
-            verdicts.append(_refused(file, str(error)))
+        else:
+            try:
+                planned.append(plan_job(file, usable, hashes, override))
+            except BadScan as error:
+                verdicts.append(_refused(file, str(error)))
     hashes.save()
     return planned
 
@@ -134,6 +136,63 @@ def _without_copies(planned: list[Job], verdicts: list[Verdict]) -> list[Job]:
             reason = f"same content as {same.file.name}"
             verdicts.append(Verdict(path=job.file.name, scan_id=None, verdict="ignored", reason=reason))
     return list(first.values())
+
+
+def _groups(jobs: list[Job]) -> list[list[Job]]:
+    """Jobs that are one scan in several levels of detail or formats, the best of each group first."""
+    groups: dict[tuple, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.file.root, name_mesh(job.file.name).group), []).append(job)
+    for group in groups.values():
+        group.sort(key=lambda job: (detail(job.file.name, job.file.path.stat().st_size), job.file.name), reverse=True)
+    return list(groups.values())
+
+
+def _best_of(
+    groups: list[list[Job]],
+    prepare: Callable[[list[Job], int], dict[str, ScanFacts | str]],
+    verdicts: list[Verdict],
+) -> list[tuple[Job, ScanFacts]]:
+    """The first usable job of every group, with its facts; a worse one is tried only where a better one is refused."""
+    usable, waiting, tried = [], [list(group) for group in groups], 0
+    while waiting:
+        results = prepare([group[0] for group in waiting], tried)
+        tried += len(waiting)
+        again = []
+        for first, *rest in waiting:
+            result = results[first.key]
+            if isinstance(result, str):
+                verdicts.append(_refused(first.file, result))
+                again += [rest] if rest else []
+                continue
+            usable.append((first, result))
+            reason = f"the same scan as {first.file.name}, in less detail or another format"
+            verdicts += [Verdict(path=j.file.name, scan_id=None, verdict="ignored", reason=reason) for j in rest]
+        waiting = again
+    return sorted(usable, key=lambda one: one[0].file.name)
+
+
+def _entries(usable: list[tuple[Job, ScanFacts]]) -> list[ScanEntry]:
+    """Entries of usable scans, in order: named, with the person and the licence that the user or the layout gives."""
+    jobs = [job for job, _ in usable]
+    ids = name_scans(jobs)
+    said = [job.source.override.person or name_mesh(job.file.name).person for job in jobs]
+    persons = persons_of(zip(said, ids, strict=True))
+    return [
+        ScanEntry(scan_id=scan_id, person=person, key=job.key, facts=_with_licence(facts, job.source.override))
+        for (job, facts), scan_id, person in zip(usable, ids, persons, strict=True)
+    ]
+
+
+def _with_licence(facts: ScanFacts, override: Override) -> ScanFacts:
+    said = {name: value for name in ("licence", "attribution") if (value := getattr(override, name)) is not None}
+    return facts.model_copy(update=said)
+
+
+def _with_colour(result: ScanFacts | str, colour_missing: str) -> ScanFacts | str:
+    if isinstance(result, ScanFacts) and result.colour == "none" and colour_missing == "refuse":
+        return "no colour, and scans without colour are to be refused"
+    return result
 
 
 def _run(
@@ -169,10 +228,11 @@ def _ignored(files: list[FoundFile], planned: list[Job]) -> list[Verdict]:
     ]
 
 
-def _accepted(file: FoundFile, scan_id: str, facts: ScanFacts) -> Verdict:
+def _accepted(file: FoundFile, entry: ScanEntry) -> Verdict:
+    facts = entry.facts
     return Verdict(
         path=file.name,
-        scan_id=scan_id,
+        scan_id=entry.scan_id,
         verdict="accepted",
         reason="; ".join(facts.changes),
         warnings=facts.warnings,

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from synth.scans_files import MESH_SUFFIXES, is_picture, picture_folders
+from synth.scans_discover import without_detail
+from synth.scans_files import MESH_SUFFIXES, is_picture, is_picture_folder, picture_folders
 from synth.scans_raw import RawMesh
 
 #: 16384 x 16384: beyond every scan texture; a few kB can promise far more (decompression bombs).
@@ -23,7 +24,7 @@ _OTHER_WORDS = {"norm", "normal", "normals", "nrm", "nor", "nmap", "gloss", "glo
                 "rough", "roughness", "metal", "metallic", "metalness", "orm", "occlusion", "ao", "mask", "disp",
                 "displacement", "height", "bump", "tangent", "opacity", "emissive", "cavity", "curvature",
                 "thickness", "sss", "preview", "thumb", "thumbnail", "screenshot"}  # fmt: skip
-_LOD = re.compile(r"[_-](\d+k|low|mid|high|lod\d+)$", re.IGNORECASE)
+_MESH_FOLDER = re.compile(r"scenes?|source|mesh(?:es)?|models?|geometry|obj|fbx|ply", re.IGNORECASE)
 #: Side of the picture that is compared with the mesh: texels average out noise, features stay.
 _COMPARE_PX = 512
 _MOST_TRIANGLES = 60_000
@@ -84,10 +85,14 @@ def find_beside(mesh: Path, files: set[Path]) -> Path | None:
     file; without either, only a sole picture counts, and only beside a sole mesh.
     """
     places = {mesh.parent, *picture_folders(mesh.parent)}
+    # Maya keeps scenes/ beside sourceimages/, Sketchfab source/ beside textures/.
+    if _MESH_FOLDER.fullmatch(mesh.parent.name):
+        above = [p.relative_to(mesh.parent.parent) for p in files if p.is_relative_to(mesh.parent.parent)]
+        places |= {mesh.parent.parent / p.parts[0] for p in above if len(p.parts) > 1 and is_picture_folder(p.parts[0])}
     places |= {inner for place in places - {mesh.parent} for inner in _subfolders(place, files)}
     pictures = sorted(p for p in files if p.parent in places and is_picture(p) and not is_other_map(p.name))
-    meshes = {strip_lod(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in MESH_SUFFIXES}
-    stem = strip_lod(mesh.stem)
+    meshes = {without_detail(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in MESH_SUFFIXES}
+    stem = without_detail(mesh.stem)
     named = [p for p in pictures if p.stem.casefold().startswith(stem)]
     coloured = [p for p in pictures if _words(p.name) & _COLOUR_WORDS]
     if len(meshes) > 1:  # which of them would it belong to?
@@ -100,11 +105,6 @@ def find_beside(mesh: Path, files: set[Path]) -> Path | None:
 def is_other_map(name: str) -> bool:
     """Whether a picture's name says that it is a map of something other than colour."""
     return bool(_words(name) & _OTHER_WORDS)
-
-
-def strip_lod(stem: str) -> str:
-    """A mesh's stem in lower case without its level of detail: `rp_anna_100k` is `rp_anna`."""
-    return _LOD.sub("", stem).casefold()
 
 
 def measure_agreement(mesh: RawMesh, places: np.ndarray, small: np.ndarray) -> tuple[float, float]:

@@ -101,8 +101,13 @@ def picture_folders(folder: Path) -> list[Path]:
     """Folders beside a mesh that by their name hold its pictures, sorted."""
     with contextlib.suppress(OSError):
         entries = sorted(folder.iterdir())
-        return [e for e in entries if _PICTURE_FOLDERS.fullmatch(e.name) and e.is_dir() and not e.is_symlink()]
+        return [e for e in entries if is_picture_folder(e.name) and e.is_dir() and not e.is_symlink()]
     return []
+
+
+def is_picture_folder(name: str) -> bool:
+    """Whether a folder's name says that it holds a mesh's pictures."""
+    return _PICTURE_FOLDERS.fullmatch(name) is not None
 
 
 def is_picture(path: Path) -> bool:

@@ -19,6 +19,7 @@ from synth.scans_overrides import Override
 from synth.scans_prepare import Source, prepare_scan
 from synth.scans_raw import BadScan, HostLimit, Probe
 from synth.scans_store import load_facts
+from synth.scans_tiles import ANY_TILE, find_tiles
 
 _REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_references, ".gltf": gltf_references,
                ".fbx": fbx_references}  # fmt: skip
@@ -40,7 +41,7 @@ class Job:
     def companions(self) -> tuple[Path, ...]:
         """Every other file that this mesh uses or may use."""
         beside = () if self.source.beside is None else (self.source.beside,)
-        return (*self.parts, *self.source.pictures.values(), *beside)
+        return (*self.parts, *self.source.pictures.values(), *beside, *self.source.tiles.values())
 
 
 def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory, override: Override) -> Job:
@@ -53,6 +54,7 @@ def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory, override: Ov
         used = [("mesh", suffix, path), *(("part", part.name, part) for part in references.parts)]
         used += [("picture", name, picture) for name, picture in source.pictures.items()]
         used += [("beside", source.beside.name, source.beside)] if source.beside else []
+        used += [("tile", f"{u} {v}", picture) for (u, v), picture in source.tiles.items()]
         content = sorted([role, name, hashes.sha256(part)] for role, name, part in used)
     except OSError as error:
         raise BadScan(f"cannot be read ({error.strerror})") from error
@@ -93,16 +95,24 @@ def _source(file: FoundFile, references: References, files: set[Path], override:
     pictures = {name: picture for name, picture in found.items() if picture is not None}
     # A PLY without TextureFile has no use for pictures.
     wants = not pictures and not references.embedded and (suffix != ".ply" or bool(references.pictures))
+    beside = (_any_tile(references.pictures, path, file.root) or find_beside(path, files)) if wants else None
     return Source(
         suffix=suffix,
         pictures=pictures,
-        beside=find_beside(path, files) if wants else None,
+        beside=beside,
+        tiles=find_tiles(beside, files) if beside else {},
         trust_beside=suffix == ".obj",
         notes=references.notes,
         licence=references.licence,
         attribution=references.attribution,
         override=override,
     )
+
+
+def _any_tile(names: tuple[str, ...], path: Path, root: Path) -> Path | None:
+    """The first tile of a picture that is named as a set of tiles."""
+    tried = (ANY_TILE.sub(tile, name) for name in names if ANY_TILE.search(name) for tile in ("1001", "u1_v1"))
+    return next((found for name in tried if (found := resolve_reference(name, path.parent, root))), None)
 
 
 def _read_refusal(file: Path) -> str | None:

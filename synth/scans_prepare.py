@@ -21,6 +21,7 @@ from synth.scans_geometry import measure_regions, place_mesh
 from synth.scans_overrides import Override
 from synth.scans_raw import RawMaterial, RawMesh
 from synth.scans_surface import clean_surface
+from synth.scans_tiles import Tile, split_tiles
 
 #: Linear albedo of what has no colour: unpainted clay or stone, neither black nor burnt in any light.
 CLAY = (0.50, 0.46, 0.42, 1.0)
@@ -41,6 +42,8 @@ class Source:
     notes: tuple[str, ...]
     licence: str | None
     attribution: str | None
+    tiles: Mapping[Tile, Path] = field(default_factory=dict)
+    """Where `beside` is one of a set of tiles: all of them."""
     override: Override = field(default_factory=Override)
     """What the user said about it."""
 
@@ -179,6 +182,8 @@ def _beside(
 ) -> tuple[RawMesh, tuple[Picture | None, ...]]:
     """A picture that only lies beside the mesh, if the mesh bears it out."""
     none = tuple(None for _ in mesh.materials)
+    if source.tiles and (tiled := _tiled(mesh, source, changes, warnings)) is not None:
+        return tiled
     picture = _read(source.beside.name, source.beside.read_bytes(), source, warnings)
     if picture is None:
         return mesh, none
@@ -188,6 +193,18 @@ def _beside(
         return mesh, none
     changes.append(f"colour from {source.beside.name!r} beside the mesh")
     return mesh, tuple(picture for _ in mesh.materials)
+
+
+def _tiled(
+    mesh: RawMesh, source: Source, changes: list[str], warnings: list[str]
+) -> tuple[RawMesh, tuple[Picture | None, ...]] | None:
+    """The mesh with a picture for each tile its UVs lie in; None where they lie in one only."""
+    tiled, files = split_tiles(mesh, source.tiles)
+    if sum(file is not None for file in files) < 2:
+        return None
+    pictures = tuple(file and _read(file.name, file.read_bytes(), source, warnings) for file in files)
+    changes.append(f"colour from {sum(p is not None for p in pictures)} tiles such as {source.beside.name!r}")
+    return tiled, pictures
 
 
 def _settle_v(

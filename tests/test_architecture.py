@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 #: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
 LAYERS = [
-    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch"},
+    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch", "synth.splits"},
     {"synth.recipe"},
     {"synth.config"},
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
