@@ -96,7 +96,7 @@ def load_library(
     verdicts.sort(key=lambda v: v.path)
     if not entries:
         raise BadScans(_nothing_usable(folders, verdicts), verdicts)
-    return ScanLibrary(tuple(sorted(entries, key=lambda e: e.key)), tuple(verdicts), cache / "scans")
+    return ScanLibrary(tuple(sorted(entries, key=lambda e: (e.key, e.scan_id))), tuple(verdicts), cache / "scans")
 
 
 def _list(folder: Path) -> list[FoundFile]:
@@ -115,7 +115,7 @@ def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -
         if ignored_reason(file, (), {}) is not None:
             continue
         override = find_override(overrides[file.root], file.name)
-        if (reason := "left out by scans.yaml" if override.exclude else why_no_scan(file.name)) is not None:
+        if (reason := _why_left_out(file, override)) is not None:
             verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
         elif file.refusal is not None:
             verdicts.append(_refused(file, file.refusal))
@@ -128,14 +128,25 @@ def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -
     return planned
 
 
+def _why_left_out(file: FoundFile, override: Override) -> str | None:
+    if override.exclude:
+        return "left out by scans.yaml"
+    asked_for = "exclude" in override.model_fields_set
+    return None if asked_for else why_no_scan(file.name)
+
+
 def _without_copies(planned: list[Job], verdicts: list[Verdict]) -> list[Job]:
-    """The first of each content, by path; the others get their verdict."""
-    first: dict[str, Job] = {}
+    """The first of each content, by path; the others get their verdict, unless a layout says they are someone else."""
+    kept: dict[str, list[Job]] = {}
     for job in sorted(planned, key=lambda job: job.file.name):
-        if (same := first.setdefault(job.key, job)) is not job:
-            reason = f"same content as {same.file.name}"
+        same = kept.setdefault(job.key, [])
+        person = name_mesh(job.file.name).person
+        if same and (person is None or person in (name_mesh(other.file.name).person for other in same)):
+            reason = f"same content as {same[0].file.name}"
             verdicts.append(Verdict(path=job.file.name, scan_id=None, verdict="ignored", reason=reason))
-    return list(first.values())
+        else:
+            same.append(job)
+    return [job for same in kept.values() for job in same]
 
 
 def _groups(jobs: list[Job]) -> list[list[Job]]:
@@ -202,12 +213,12 @@ def _run(
     results = {}
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
     try:
-        running = {pool.submit(run_job, job, store, probe): job for job in jobs}
+        running = {pool.submit(run_job, job, store, probe): job for job in {job.key: job for job in jobs}.values()}
         for done, future in enumerate(as_completed(running), start=1):
             job = running[future]
             results[job.key] = future.result()
             if progress is not None:
-                progress(done, len(jobs), job.file.name)
+                progress(done, len(running), job.file.name)
     except ImporterBroken as error:
         raise BadScans(str(error)) from error
     finally:

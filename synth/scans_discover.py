@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 #: Body models fitted to a scan, by file and by folder: SMPL and its kin are no scans.
-_FIT = re.compile(r"(?<![a-z])(?:smpl(?:ify)?(?:[xh]|\+h)?|mano|flame)(?![a-z])", re.IGNORECASE)
+_FIT = re.compile(r"(?<![a-z])smpl(?:ify)?(?:[xh]|\+h)?(?![a-z])|[_-](?:mano|flame)$", re.IGNORECASE)
 _FIT_FOLDER = re.compile(r"fits?|fit_.*|body_?fits?|smpl_params", re.IGNORECASE)
 #: Meshes that come with scans and show nobody.
 _PROP = re.compile(
@@ -19,7 +19,7 @@ _PROP = re.compile(
 )
 #: The level of detail at the end of a stem or a folder's name.
 _LOD = re.compile(
-    r"[_\-. ](?:(?P<k>\d+)k(?:[_-]?(?:tris?|faces|poly))?|lod[_-]?(?P<lod>\d+)|(?P<word>low|mid|medium|high|full)"
+    r"(?:^|[_\-. ])(?:(?P<k>\d+)k(?:[_-]?(?:tris?|faces|poly))?|lod[_-]?(?P<lod>\d+)|(?P<word>low|mid|medium|high|full)"
     r"(?:[_-]?(?:res|poly))?|(?P<less>decimated|simplified|reduced))$",
     re.IGNORECASE,
 )
@@ -40,6 +40,7 @@ _LAYOUTS = tuple(
         (r"(?P<q>part\d+)/(?P<p>person\d+)/(?P<d>[^/]+)/[^/]+", "{q}-{p}", "{q}-{p}-{d}"),
         (r"(?P<p>\d{5})_(?P<s>\d{4})/[^/]+", "{p}", "{p}_{s}"),  # THuman3.0: person in one dress, pose
         (r"(?P<p>\d{4})/(?P<s>mesh-f\d+)", "{p}", "{p}-{s}"),  # CustomHumans
+        (r"(?P<p>\d{4,5})/(?P=p)", "{p}", "{p}"),  # THuman2, 2K2K
         (r"(?P<p>\d{6}-\d{3}-[mf]-[a-z0-9]{4})-[^/]*", "{p}", "{stem}"),  # 3DBodyTex
         # Frames of somebody's own sequence: one person, however many.
         (r"(?P<p>[^/]+)/(?:[^/]*[-_.])?(?:f|frame)[-_]?(?P<n>\d{3,})", "{p}", "{p}-{stem}"),
@@ -85,8 +86,8 @@ def name_mesh(name: str) -> Named:
             # RenderPeople's packs lie in folders of their own; all others are told apart by their folder too.
             group = scan.format(**words) if "k" in words else plain
             return Named(scan.format(**words), person.format(**words), group.casefold())
-    folder = "/".join(_without_lod(part) for part in path.parts[:-1])
-    return Named(None, None, f"{folder}/{stem}".casefold())
+    folders = [_without_lod(part) for part in path.parts[:-1] if not _LOD.fullmatch(part)]
+    return Named(None, None, "/".join([*folders, stem]).casefold())
 
 
 def detail(name: str, size: int) -> tuple[float, int, int]:

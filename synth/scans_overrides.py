@@ -47,7 +47,7 @@ class Override(BaseModel):
     licence: str | None = Field(None, max_length=300)
     attribution: str | None = Field(None, max_length=300)
     exclude: bool = False
-    """Leave the file out."""
+    """Leave the file out; false takes it in though its name says that it is no scan."""
 
 
 class _Entry(Override):
