@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from synth.scans_discover import without_detail
 from synth.scans_files import MESH_SUFFIXES, is_picture, is_picture_folder, picture_folders
 from synth.scans_raw import RawMesh
+from synth.scans_tiles import tile_of
 
 #: 16384 x 16384: beyond every scan texture; a few kB can promise far more (decompression bombs).
 MAX_PIXELS = 2**28
@@ -98,7 +99,8 @@ def find_beside(mesh: Path, files: set[Path]) -> Path | None:
     if len(meshes) > 1:  # which of them would it belong to?
         pictures = [p for p in pictures if p in named or p.parent.name.casefold() == stem]
         coloured = [p for p in coloured if p in pictures]
-    best = [p for p in named if p in coloured] or named or coloured or (pictures if len(pictures) == 1 else [])
+    sole = pictures if len({_set_of(p) for p in pictures}) == 1 else []
+    best = [p for p in named if p in coloured] or named or coloured or sole
     return max(best, key=lambda p: (p.stat().st_size, p.name), default=None)
 
 
@@ -175,6 +177,12 @@ def _look_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     x = np.floor(np.mod(uv[:, 0], 1.0) * width).astype(int) % width
     y = np.floor(np.mod(1.0 - uv[:, 1], 1.0) * height).astype(int) % height
     return image[y, x].astype(np.float64)
+
+
+def _set_of(picture: Path) -> tuple:
+    """Equal for the tiles of one texture."""
+    tile = tile_of(picture)
+    return (picture.parent, tile[0]) if tile else (picture,)
 
 
 def _words(name: str) -> set[str]:

@@ -118,9 +118,9 @@ def without_detail(stem: str) -> str:
 
 def _plain_person(scan_id: str) -> str:
     stem = scan_id
-    while (shorter := _ADDED.sub("", stem)) != stem:
+    while (shorter := _without_lod(_ADDED.sub("", stem))) != stem and shorter:
         stem = shorter
-    return stem or scan_id
+    return stem
 
 
 def _letters(person: str) -> str:

@@ -17,6 +17,7 @@ from synth.scans_raw import BadScan
 _MAX_MTL_BYTES = 16 * 2**20
 _MAX_HEADER_BYTES = 64 * 2**10
 _MAX_NAMES = 256
+_MAX_BROKEN = 10_000
 #: How many values follow each option of an MTL texture statement; None: one to three numbers.
 _MTL_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-texres": 1,
                 "-type": 1, "-bm": 1, "-mm": 2, "-o": None, "-s": None, "-t": None}  # fmt: skip
@@ -87,7 +88,23 @@ def obj_references(path: Path, root: Path) -> References:
             elif library not in parts:
                 parts.append(library)
     pictures = [m.picture for part in parts for m in read_mtl(part) if m.picture]
+    notes += _broken_uvs(path)
     return References(tuple(parts), tuple(dict.fromkeys(pictures)), notes=tuple(notes))
+
+
+def _broken_uvs(path: Path) -> list[str]:
+    """A note on texture coordinates that are no numbers: Blender puts 0 for them, which nobody sees afterwards."""
+    lines = set()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for word in (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF"):
+            at = data.find(word)
+            while at >= 0 and len(lines) < _MAX_BROKEN:
+                start = data.rfind(b"\n", max(0, at - 256), at) + 1
+                if data[start : start + 2] == b"vt":
+                    lines.add(start)
+                at = data.find(word, at + len(word))
+    more = "at least " if len(lines) >= _MAX_BROKEN else ""
+    return [f"{more}{len(lines)} texture coordinates are no numbers: read as 0"] if lines else []
 
 
 def obj_libraries(path: Path) -> list[str]:

@@ -42,7 +42,7 @@ class Override(BaseModel):
     """Whole body, head and shoulders, or head."""
     parts: Literal["person", "all"] | None = None
     """`person`: floating fragments and turntable discs go; `all`: everything stays."""
-    person: str | None = Field(None, pattern=r"[A-Za-z0-9._-]{1,80}")
+    person: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,80}$")
     """Who is seen: splits are by person."""
     licence: str | None = Field(None, max_length=300)
     attribution: str | None = Field(None, max_length=300)
