@@ -94,6 +94,7 @@ def cache_of(args: argparse.Namespace) -> Path:
 def load_scans(folders: list[Path], args: argparse.Namespace) -> ScanLibrary:
     """The scan library of some folders, with progress. Raises BadScans."""
     from renderers.importers import probe
+    from renderers.tryout import try_scans
 
     with Progress("scans", 0, "scan") as progress:
 
@@ -102,7 +103,13 @@ def load_scans(folders: list[Path], args: argparse.Namespace) -> ScanLibrary:
             progress.to(done, name)
 
         return load_library(
-            [folder.absolute() for folder in folders], cache_of(args), probe, args.colour_missing, core_count(), say
+            [folder.absolute() for folder in folders],
+            cache_of(args),
+            probe,
+            args.colour_missing,
+            core_count(),
+            say,
+            try_scans,
         )
 
 

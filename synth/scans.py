@@ -18,7 +18,7 @@ from synth.errors import UserError
 from synth.scans_discover import detail, name_mesh, persons_of, why_no_scan
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
 from synth.scans_files import FoundFile, HashMemory, list_files
-from synth.scans_jobs import Job, plan_job, run_job
+from synth.scans_jobs import Job, plan_job, remember_tryout, run_job, was_tried
 from synth.scans_names import ignored_reason, name_scans
 from synth.scans_overrides import Override, find_override, load_overrides
 from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
@@ -31,6 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
+#: (store, keys) -> by key, why a prepared scan cannot be rendered, or None. Raises ImporterBroken.
+Tryout = Callable[[Path, Sequence[str]], dict[str, str | None]]
 
 
 class BadScans(UserError):
@@ -67,11 +69,13 @@ def load_library(
     colour_missing: str = "clay",
     jobs: int = 1,
     progress: Progress | None = None,
+    tryout: Tryout | None = None,
 ) -> ScanLibrary:
     """All scans below some folders, prepared in `<cache>/scans`, with a verdict for every file.
 
     colour_missing: `clay` accepts scans without colour, `refuse` does not. jobs: how many files are imported at a
-    time. progress: called with (done, all, path) from this thread. Raises BadScans when a folder is missing, when
+    time. progress: called with (done, all, path) from this thread. tryout: renders each prepared scan once, the first
+    time it is met; what fails is refused. Raises BadScans when a folder is missing, when
     nothing is usable, or when the importer does not run here.
     """
     if colour_missing not in ("clay", "refuse"):
@@ -87,6 +91,7 @@ def load_library(
             None if progress is None else lambda done, _, name: progress(before + done, max(more, len(groups)), name)
         )
         results = _run(some, cache / "scans", probe, jobs, report)
+        results |= _try(results, cache / "scans", tryout)
         return {key: _with_colour(result, colour_missing) for key, result in results.items()}
 
     usable = _best_of(groups, prepare, verdicts)
@@ -224,6 +229,20 @@ def _run(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return results
+
+
+def _try(results: dict[str, ScanFacts | str], store: Path, tryout: Tryout | None) -> dict[str, str]:
+    """Reasons, by key, of the scans that the tryout refuses; what it has passed once is not tried again."""
+    new = [key for key, result in results.items() if isinstance(result, ScanFacts) and not was_tried(store, key)]
+    if tryout is None or not new:
+        return {}
+    try:
+        verdicts = tryout(store, new)
+    except ImporterBroken as error:
+        raise BadScans(str(error)) from error
+    for key, reason in verdicts.items():
+        remember_tryout(store, key, reason)
+    return {key: reason for key, reason in verdicts.items() if reason is not None}
 
 
 def _ignored(files: list[FoundFile], planned: list[Job]) -> list[Verdict]:

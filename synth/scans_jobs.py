@@ -88,6 +88,20 @@ def run_job(job: Job, store: Path, probe: Probe) -> ScanFacts | str:
     return reason
 
 
+def was_tried(store: Path, key: str) -> bool:
+    """Whether the prepared scan has been rendered once."""
+    return (store / f"{key}.tried").exists()
+
+
+def remember_tryout(store: Path, key: str, reason: str | None) -> None:
+    """Keeps that a prepared scan can be rendered, or takes it out of the store with the reason why it cannot."""
+    if reason is None:
+        write_atomically(store / f"{key}.tried", b"")
+        return
+    write_atomically(store / f"{key}.refused", json.dumps({"reason": reason}).encode())
+    shutil.rmtree(store / key, ignore_errors=True)
+
+
 def _source(file: FoundFile, references: References, files: set[Path], override: Override) -> Source:
     path, suffix = file.path, file.path.suffix.lower()
     resolve = resolve_uri if suffix in (".glb", ".gltf") else resolve_reference
