@@ -113,7 +113,8 @@ def test_no_hidden_chance_clock_or_pickle(module):
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert keywords.get("allow_pickle") == "False", f"{module}: np.load without allow_pickle=False"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
-            assert module.startswith(("synth.cli", "renderers.importers", "renderers.blender_tryout")), f"{module} prints"
+            speaking = ("synth.cli", "renderers.importers", "renderers.blender_tryout")
+            assert module.startswith(speaking), f"{module} prints"
 
 
 def test_packages_hold_a_docstring_and_nothing_else():
