@@ -26,6 +26,8 @@ from synth.scans_tiles import Tile, split_tiles
 #: Linear albedo of what has no colour: unpainted clay or stone, neither black nor burnt in any light.
 CLAY = (0.50, 0.46, 0.42, 1.0)
 _CLAY_ROUGHNESS = 0.85
+#: What Blender's importers turn to z up, as the format says.
+_Z_UP_FORMATS = (".glb", ".gltf", ".fbx")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     surface = clean_surface(mesh)
     painted = _paint(surface.mesh, surface.welded, source)
     mesh = painted.mesh
-    placement = place_mesh(mesh.positions, mesh.triangles, source.suffix not in (".obj", ".ply"))
+    placement = place_mesh(
+        mesh.positions, mesh.triangles, surface.welded, source.suffix in _Z_UP_FORMATS, source.override
+    )
     positions = transform_points(placement.scan_from_file, mesh.positions).astype(np.float32)
     rotation = placement.scan_from_file[:3, :3] / np.cbrt(np.linalg.det(placement.scan_from_file[:3, :3]))
     normals = _unit(mesh.normals.astype(np.float64) @ rotation.T).astype(np.float32)
