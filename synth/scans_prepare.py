@@ -64,7 +64,7 @@ class _Painted:
 
 def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     """Writes the prepared scan of a mesh to `target`; who comes first wins. Raises BadScan."""
-    surface = clean_surface(mesh)
+    surface = clean_surface(mesh, keep_all=source.override.parts == "all")
     painted = _paint(surface.mesh, surface.welded, source)
     mesh = painted.mesh
     placement = place_mesh(

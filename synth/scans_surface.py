@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from synth.scans_parts import faces_of_person, repeated_faces
 from synth.scans_raw import BadScan, RawMesh
 from synth.scans_winding import faces_to_turn
 
@@ -44,8 +45,11 @@ class Surface:
     warnings: tuple[str, ...]
 
 
-def clean_surface(mesh: RawMesh) -> Surface:
-    """Drops what is no surface, turns it outwards, completes its normals. Raises BadScan when nothing is left."""
+def clean_surface(mesh: RawMesh, keep_all: bool = False) -> Surface:
+    """Drops what is no surface or nobody's, turns it outwards, completes its normals.
+
+    keep_all: fragments and platforms stay. Raises BadScan when nothing is left.
+    """
     changes: list[str] = []
     warnings: list[str] = []
     count = len(mesh.triangles)
@@ -53,6 +57,7 @@ def clean_surface(mesh: RawMesh) -> Surface:
     mesh = _drop_broken(mesh, warnings)
     welded = weld(mesh.positions)
     mesh, welded = _drop_degenerate(mesh, welded, changes)
+    mesh, welded = _drop_others(mesh, welded, keep_all, changes)
     if len(mesh.triangles) == 0:
         raise BadScan(f"all {count} faces are degenerate or use broken vertices")
     extent = np.ptp(mesh.positions, axis=0)
@@ -123,7 +128,10 @@ def _zeroed(mesh: RawMesh) -> np.ndarray:
         torn = longest > _TORN_EDGES * np.median(longest)
     faces = np.bincount(mesh.triangles.ravel(), minlength=len(zero))
     torn_faces = np.bincount(mesh.triangles[torn].ravel(), minlength=len(zero))
-    return zero & (faces > 0) & (torn_faces == faces)
+    # Where it was torn from, the others have sound faces too; a turntable's hub has long edges all around.
+    whole = (torn_faces < faces)[mesh.triangles]
+    beside = np.bincount(mesh.triangles.ravel(), np.repeat(whole.sum(axis=1), 3), len(zero))
+    return zero & (faces > 0) & (torn_faces == faces) & (beside > 0)
 
 
 def _drop_broken(mesh: RawMesh, warnings: list[str]) -> RawMesh:
@@ -154,6 +162,27 @@ def _drop_degenerate(mesh: RawMesh, welded: np.ndarray, changes: list[str]) -> t
         changes.append(f"{int((~kept).sum())} degenerate faces dropped")
     mesh, used = _select(mesh, kept)
     return mesh, weld(mesh.positions) if len(used) else welded[:0]
+
+
+def _drop_others(mesh: RawMesh, welded: np.ndarray, keep_all: bool, changes: list[str]) -> tuple[RawMesh, np.ndarray]:
+    """Without repeated faces, and without what does not belong to the person."""
+    if len(mesh.triangles) == 0:
+        return mesh, welded
+    again = repeated_faces(welded[mesh.triangles])
+    if again.any():
+        changes.append(f"{int(again.sum())} faces that repeat others dropped")
+        mesh, used = _select(mesh, ~again)
+        welded = welded[used]
+    if keep_all:
+        return mesh, welded
+    by_place = np.empty((int(welded.max()) + 1, 3))
+    by_place[welded] = mesh.positions
+    person, others = faces_of_person(by_place, welded[mesh.triangles])
+    if others is not None:
+        changes.append(f"{others} dropped, {int((~person).sum())} faces (`parts: all` in scans.yaml keeps them)")
+        mesh, _ = _select(mesh, person)
+        welded = weld(mesh.positions)
+    return mesh, welded
 
 
 def _select(mesh: RawMesh, kept: np.ndarray) -> tuple[RawMesh, np.ndarray]:
