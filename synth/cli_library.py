@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from synth.backgrounds import BackgroundLibrary, background_files, load_backgrounds
+from synth.backgrounds import BackgroundLibrary, BadBackgrounds, background_files, load_backgrounds, with_lights
 from synth.cli_progress import Progress
 from synth.config import PRESETS, RenderConfig, load_config, parse_override
 from synth.scans import ScanLibrary, default_cache, load_library
@@ -48,7 +48,8 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backgrounds",
         metavar="DIR",
-        help="folder of .hdr/.exr panoramas, or `manifest` for all fetched ones (default: the eight of Blender)",
+        help="folder of panoramas (.hdr .exr, 2:1 .jpg) and flat photos, or `manifest` for all fetched panoramas "
+        "(default: the eight of Blender)",
     )
     parser.add_argument("--width", type=int, metavar="PX", help="columns (config key width)")
     parser.add_argument("--height", type=int, metavar="PX", help="rows (config key height)")
@@ -104,18 +105,46 @@ def load_scans(folders: list[Path], args: argparse.Namespace) -> ScanLibrary:
 
 
 def load_backgrounds_of(args: argparse.Namespace) -> BackgroundLibrary:
-    """The background library that --backgrounds asks for. Raises BadBackgrounds."""
-    if args.backgrounds is None:
-        from synth.assets import bpy_hdris
+    """The background library that --backgrounds asks for, with progress; plates alone are lit by Blender's panoramas.
 
+    Raises BadBackgrounds.
+    """
+    from synth.assets import AssetError, bpy_hdris, default_assets
+
+    if args.backgrounds is None:
         files = list(bpy_hdris().values())
     elif args.backgrounds == "manifest":
-        from synth.assets import default_assets
-
         files = background_files(default_assets() / "hdri")
     else:
         files = background_files(Path(args.backgrounds))
-    return load_backgrounds(files, cache_of(args))
+    library = _load_with_progress(files, args)
+    if library.entries:
+        return library
+    try:
+        return with_lights(library, _load_with_progress(list(bpy_hdris().values()), args))
+    except AssetError as error:
+        raise BadBackgrounds(
+            f"{args.backgrounds}: only flat photos, which light nothing; add a panorama (.hdr, .exr), or install "
+            f"Blender's package for its eight ({error})"
+        ) from error
+
+
+def report_backgrounds(library: BackgroundLibrary) -> None:
+    """Says how many backgrounds there are, which were refused and why, and what to mind about the others."""
+    seen = sum(not entry.only_lights for entry in library.entries)
+    say(f"backgrounds: {seen + len(library.plates)} accepted ({seen} panoramas, {len(library.plates)} plates)")
+    if not seen:
+        say(f"  light: {len(library.entries)} panoramas of Blender's, for plates light nothing")
+    for verdict in library.verdicts:
+        if verdict.verdict == "refused":
+            say(f"  refused {verdict.path}: {verdict.reason}")
+        for warning in verdict.warnings:
+            say(f"  warning {verdict.path}: {warning}")
+
+
+def _load_with_progress(files: list[Path], args: argparse.Namespace) -> BackgroundLibrary:
+    with Progress("backgrounds", len(files), "picture") as progress:
+        return load_backgrounds(files, cache_of(args), lambda done, _, name: progress.to(done, name))
 
 
 def core_count() -> int:

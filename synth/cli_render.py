@@ -55,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.absolute()
     scans = cli_library.load_scans(args.scans, args)
     backgrounds = cli_library.load_backgrounds_of(args)
-    _report_library(scans, backgrounds.verdicts)
+    _report_library(scans)
+    cli_library.report_backgrounds(backgrounds)
     cores = cli_library.core_count()
     workers = cores if args.workers is None else args.workers
     job = Job(
         config=config,
-        library=Library(scans.entries, backgrounds.entries),
+        library=Library(scans.entries, backgrounds.entries, backgrounds.plates),
         seed=args.seed,
         scan_store=scans.store,
         background_store=backgrounds.store,
@@ -82,7 +83,11 @@ def spec_of(job: Job) -> dict:
             {"scan_id": e.scan_id, "person": e.person, "key": e.key, "licence": e.facts.licence}
             for e in job.library.scans
         ],
-        "backgrounds": [{"background_id": e.background_id, "sha256": e.sha256} for e in job.library.backgrounds],
+        "backgrounds": [
+            {"background_id": e.background_id, "sha256": e.sha256, **({"only_lights": True} if e.only_lights else {})}
+            for e in job.library.backgrounds
+        ]
+        + [{"background_id": e.background_id, "sha256": e.sha256, "kind": "plate"} for e in job.library.plates],
     }
 
 
@@ -101,7 +106,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--max-refused {args.max_refused}: expected a share between 0 and 1")
 
 
-def _report_library(scans: ScanLibrary, background_verdicts: tuple) -> None:
+def _report_library(scans: ScanLibrary) -> None:
     refused = [v for v in scans.verdicts if v.verdict == "refused"]
     say(f"scans: {len(scans.entries)} accepted, {len(refused)} refused (`synth scans DIR` says more)")
     for verdict in refused:
@@ -109,11 +114,6 @@ def _report_library(scans: ScanLibrary, background_verdicts: tuple) -> None:
     for verdict in scans.verdicts:
         for warning in verdict.warnings if verdict.verdict == "accepted" else ():
             say(f"  warning {verdict.path}: {warning}")
-    accepted = sum(v.verdict == "accepted" for v in background_verdicts)
-    say(f"backgrounds: {accepted} accepted")
-    for verdict in background_verdicts:
-        if verdict.verdict == "refused":
-            say(f"  refused {verdict.path}: {verdict.reason}")
 
 
 def _render_all(job: Job, args: argparse.Namespace, out: Path, workers: int) -> int:
@@ -167,7 +167,8 @@ def soft_background_advice(share: float, config: RenderConfig) -> str:
         cure += "; `synth assets fetch hdri` gets fifty of 4k for --backgrounds manifest"
     return (
         f"soft_background: {share:.0%} of the images magnify their panorama more than "
-        f"{config.checks.max_magnification:g} times; {cure}"
+        f"{config.checks.max_magnification:g} times, or their plate more than "
+        f"{config.checks.max_plate_magnification:g}; {cure}"
     )
 
 
