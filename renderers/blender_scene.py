@@ -137,7 +137,10 @@ def _composite_over(scene: bpy.types.Scene, image: bpy.types.Image) -> None:
     picture, layers = nodes.new("CompositorNodeImage"), nodes.new("CompositorNodeRLayers")
     over, result = nodes.new("CompositorNodeAlphaOver"), nodes.new("CompositorNodeComposite")
     picture.image = image
-    links.new(picture.outputs["Image"], over.inputs[1])
+    fit = nodes.new("CompositorNodeScale")
+    fit.space = "RENDER_SIZE"
+    links.new(picture.outputs["Image"], fit.inputs["Image"])
+    links.new(fit.outputs["Image"], over.inputs[1])
     links.new(layers.outputs["Image"], over.inputs[2])
     links.new(over.outputs["Image"], result.inputs["Image"])
 

@@ -64,7 +64,10 @@ def _between(coarse: np.ndarray) -> np.ndarray:
 
 
 def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:
-    """A panorama (h, w, 3) averaged over blocks of `factor` by `factor` texels, or nearly so where it does not divide."""
+    """A panorama (h, w, 3) averaged over blocks of at most `factor` by `factor` texels, as its size divides.
+
+    Where no more than half of `factor` divides it, over areas of about `factor` texels that cut texels in parts.
+    """
     even = factor
     while 2 * even > factor and (panorama.shape[0] % even or panorama.shape[1] % even):
         even -= 1
