@@ -23,10 +23,11 @@ _FILL_ROUNDS = 1024
 def clean_light(panorama: np.ndarray) -> tuple[np.ndarray, list[str], list[str]]:
     """A panorama (h, w, 3) as finite light, float32; notes and warnings on what was changed.
 
-    NaN and -inf become the mean of their nearest sound neighbours, +inf the greatest finite value, negative values 0.
-    Raises BadPicture when too much of it is broken, or all of it is black.
+    NaN and -inf become the mean of their nearest sound neighbours, +inf the greatest finite value, negative values 0. A
+    float32 array is changed in place: of 16k it takes 1.6 GB. Raises BadPicture when too much of it is broken, or all
+    of it is black.
     """
-    panorama = np.array(panorama, np.float32, order="C")
+    panorama = np.require(panorama, np.float32, ["C", "W"])
     warnings = _mend(panorama)
     notes = _remove_negative(panorama, warnings)
     if float(panorama.max()) < _DARKEST:
@@ -87,7 +88,7 @@ def _remove_negative(panorama: np.ndarray, warnings: list[str]) -> list[str]:
         raise BadPicture(f"{share:.0%} of its texels are negative light")
     if count == 0:
         return []
-    lost = -float(np.minimum(panorama, 0).sum(dtype=np.float64))
+    lost = -float(np.minimum(panorama[negative], 0).sum(dtype=np.float64))
     np.maximum(panorama, 0, out=panorama)
     said = f"{count} texels of negative light set to 0"
     if share <= _RINGING_TEXELS and lost <= _RINGING_LIGHT * float(panorama.sum(dtype=np.float64)):

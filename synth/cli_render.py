@@ -162,7 +162,7 @@ def soft_background_advice(share: float, config: RenderConfig) -> str:
     longest = focal_px_from_35mm(config.camera.focal_35mm[1], config.width, config.height)
     needed = 2 * np.pi * longest / config.checks.max_magnification
     resolution = next((k for k in (1, 2, 4, 8, 16) if k * 1024 >= needed), None)
-    cure = f"panoramas of {resolution}k cure all of them" if resolution else "no common panorama size cures all of them"
+    cure = f"panoramas of {resolution}k cure the former" if resolution else "no common panorama size cures the former"
     if (resolution or 16) > 1:
         cure += "; `synth assets fetch hdri` gets fifty of 4k for --backgrounds manifest"
     return (

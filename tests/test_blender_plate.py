@@ -1,4 +1,4 @@
-"""A plate behind a subject, as Blender's renderer shows it: the photo's own bytes, the panorama's light, no label moved."""
+"""A plate behind a subject, as Blender shows it: the photo's own bytes, the panorama's light, the same labels."""
 
 import io
 
