@@ -96,7 +96,7 @@ def load_backgrounds(
     for path in files:
         if path not in outcomes:
             kinds = "not a picture by its name (.hdr .exr .jpg .png .webp .tif .bmp)"
-            verdicts.append(BackgroundVerdict(path.name, "ignored", kinds))
+            verdicts.append(BackgroundVerdict(_shown(path), "ignored", kinds))
         else:
             verdicts.append(_verdict(path, outcomes[path], entries, store))
     if not entries:
@@ -127,19 +127,24 @@ def _verdict(
 ) -> BackgroundVerdict:
     """What is said of a file; adds it to `entries` by hash where it is new and usable."""
     if outcome.sha256 is None:
-        return BackgroundVerdict(path.name, "refused", outcome.refused)
+        return BackgroundVerdict(_shown(path), "refused", outcome.refused)
     if outcome.sha256 in entries:
         same = entries[outcome.sha256].background_id
-        return BackgroundVerdict(path.name, "ignored", f"same content as {same}")
+        return BackgroundVerdict(_shown(path), "ignored", f"same content as {same}")
     facts = read_facts(store, outcome.sha256)
     if facts is None:
-        return BackgroundVerdict(path.name, "refused", "its prepared picture has gone from the cache; run it again")
+        return BackgroundVerdict(_shown(path), "refused", "its prepared picture has gone from the cache; run it again")
     kind, notes, warnings = (facts.pop(key) for key in ("kind", "notes", "warnings"))
     facts |= {"background_id": _slug(path.stem), "sha256": outcome.sha256}
     entries[outcome.sha256] = BackgroundEntry(**facts) if kind == "hdri" else PlateEntry(**facts)
     called = "panorama" if kind == "hdri" else "plate"
     reason = ", ".join([f"{called} {facts['width_px']} x {facts['height_px']}", *notes])
-    return BackgroundVerdict(path.name, "accepted", reason, tuple(warnings))
+    return BackgroundVerdict(_shown(path), "accepted", reason, tuple(warnings))
+
+
+def _shown(path: Path) -> str:
+    """A file's name as it may be printed: a stranger's may hold broken UTF-8 or a terminal's escape sequences."""
+    return "".join(letter if letter.isprintable() else "?" for letter in path.name)
 
 
 def _slug(stem: str) -> str:

@@ -227,6 +227,14 @@ def test_the_nasty_pictures_end_as_expected(tmp_path):
         assert np.isfinite(panorama).all() and (panorama >= 0).all() and np.isfinite(entry.irradiance_sh).all()
 
 
+def test_names_of_strangers_can_be_printed(tmp_path):
+    for name in ("\x1b[31mred.png", "\udcff.png"):
+        (tmp_path / name).write_bytes(photo(300 + len(name)))
+    library = load_backgrounds(background_files(tmp_path), tmp_path / "cache")
+    assert [v.path for v in library.verdicts] == ["?[31mred.png", "?.png"]
+    assert len(library.plates) == 2 and all(v.path.encode() for v in library.verdicts)
+
+
 def test_nothing_usable_is_one_line(tmp_path):
     with pytest.raises(BadBackgrounds, match="no usable background"):
         load_backgrounds([], tmp_path)

@@ -357,3 +357,44 @@ def test_sizes_within_a_hundredth_of_two_to_one_pass(size):
 def test_other_sizes_are_refused(size):
     with pytest.raises(BadPicture, match=f"{size[0]} x {size[1]}"):
         check_panorama_size(*size)
+
+
+# Mangled
+
+
+def mutated(base: bytes, rng: np.random.Generator) -> bytes:
+    data = bytearray(base)
+    for _ in range(int(rng.integers(1, 5))):
+        at = int(rng.integers(4, len(data) if rng.random() < 0.5 else min(len(data), 400)))
+        way = int(rng.integers(4))
+        if way == 0:
+            data[at] = int(rng.integers(256))
+        elif way == 1:
+            data[at : at + 4] = int(rng.choice([0, 1, 2**14, 2**31, 2**32 - 1])).to_bytes(4, "little")
+        elif way == 2:
+            del data[at : at + int(rng.integers(1, 9))]
+        else:
+            data[at : at + 12] = rng.bytes(12)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["exr", "hdr", "photo"])
+def test_mangled_files_are_read_or_refused_and_nothing_else(kind, monkeypatch):
+    """More of it in benchmarks/backgrounds_fuzz.py."""
+    import synth.backgrounds_photo as module
+
+    monkeypatch.setattr(module, "MAX_PIXELS", 2**21)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    bases, read = {
+        "exr": ([exr(SKY), write_exr(tiled(32), {"Y": SKY[..., 0].copy()})], read_exr),
+        "hdr": ([flat_hdr(SKY), rle_hdr(SKY)], read_hdr),
+        "photo": ([photo(format=name) for name in ("PNG", "JPEG", "WEBP", "TIFF", "BMP")], read_photo),
+    }[kind]
+    rng, refused = np.random.default_rng(7), 0
+    for number in range(200):
+        try:
+            read(mutated(bases[number % len(bases)], rng))
+        except BadPicture as error:
+            refused += 1
+            assert str(error) and "\n" not in str(error)
+    assert 20 < refused < 200
