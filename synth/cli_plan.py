@@ -10,7 +10,7 @@ from synth.cli_render import soft_background_advice
 from synth.errors import UserError
 from synth.pipeline_worker import Job, make_sample, open_renderer
 from synth.randomize import draw_recipe
-from synth.sample import background_magnification
+from synth.sample import is_soft
 from synth.store_write import SHARD_SIZE
 
 #: Recipes drawn for the share of soft backgrounds: no pixels, so a thousand are cheap.
@@ -44,10 +44,7 @@ def run(args: argparse.Namespace) -> int:
         f"{size * args.n / 1e9:.1f} GB in {-(-args.n // SHARD_SIZE)} shards"
     )
     drawn = min(_DRAWN, args.n)
-    soft = sum(
-        background_magnification(draw_recipe(config, library, args.seed, i)) > config.checks.max_magnification
-        for i in range(drawn)
-    )
+    soft = sum(is_soft(draw_recipe(config, library, args.seed, i), config.checks) for i in range(drawn))
     if soft:
         say(soft_background_advice(soft / drawn, config))
     return 0

@@ -11,12 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 #: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
 LAYERS = [
-    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch", "synth.splits"},
+    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch", "synth.splits", "renderers.resample"},
     {"synth.recipe"},
     {"synth.config"},
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
     {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
-     "renderers.film", "renderers.panorama", "renderers.denoise",
+     "renderers.film", "renderers.panorama", "renderers.plate", "renderers.denoise",
      "renderers.core", "renderers.tryout"},
     {"renderers.proof", "renderers.surface"},
     {"synth.store", "renderers.blender", "renderers.analytic"},
