@@ -8,7 +8,6 @@ refused, and a copy that refers to nothing is laid out in a temporary folder. On
 import json
 import mmap
 import os
-import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -18,6 +17,7 @@ import numpy as np
 
 from synth.sandbox import ChildFailed, last_line, run_child
 from synth.scans_formats import obj_references, ply_references, read_mtl, sniff
+from synth.scans_georeference import shift_obj, shift_ply
 from synth.scans_gltf import Gltf, read_gltf, stage_gltf
 from synth.scans_raw import BadScan, HostLimit, ImporterBroken, RawMaterial, RawMesh, RawPicture
 
@@ -41,9 +41,11 @@ def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int =
         out.mkdir()
         suffix = path.suffix.lower()
         gltf = read_gltf(path, root) if suffix in (".glb", ".gltf") else None
-        source = stage_gltf(gltf, stage) if gltf else _stage_plain(path, root, stage / f"scan{suffix}")
+        source, offset = stage_gltf(gltf, stage) if gltf else stage / f"scan{suffix}", np.zeros(3)
+        if not gltf:
+            offset = _stage_plain(path, root, source)
         _run_blender(source, out, scratch, timeout_s, memory_mb)
-        mesh = _load(out)
+        mesh = _load(out, offset)
     if gltf:
         return _with_gltf_pictures(mesh, gltf)
     if suffix == ".obj":
@@ -53,20 +55,28 @@ def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int =
     return mesh
 
 
-def _stage_plain(path: Path, root: Path, staged: Path) -> Path:
+def _stage_plain(path: Path, root: Path, staged: Path) -> np.ndarray:
+    """Lays out the file as Blender may read it; returns the offset that was taken off its vertices, (3,)."""
+    if path.suffix.lower() == ".obj":
+        offset = shift_obj(path, staged)
+        _without_libraries(staged)
+        return offset
     if path.suffix.lower() == ".ply":
         ply_references(path, root)  # refuses a header that lies: Blender would abort on it
-    if path.suffix.lower() != ".obj":
-        staged.symlink_to(path.resolve())
-        return staged
-    shutil.copyfile(path, staged)
-    os.chmod(staged, 0o600)
-    with staged.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as data:
+        offset = shift_ply(path, staged)
+        if offset is not None:
+            return offset
+    staged.symlink_to(path.resolve())
+    return np.zeros(3)
+
+
+def _without_libraries(obj: Path) -> None:
+    """Blender follows `mtllib` wherever it leads: it becomes a comment. We read the library ourselves."""
+    with obj.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as data:
         at = data.find(b"mtllib")
-        while at >= 0:  # Blender follows the name wherever it leads; we read the library ourselves
+        while at >= 0:
             data[at] = ord("#")
             at = data.find(b"mtllib", at)
-    return staged
 
 
 def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory_mb: int) -> None:
@@ -86,7 +96,7 @@ def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory
         raise kind(f"Blender's importer {failure}") from failure
 
 
-def _load(out: Path) -> RawMesh:
+def _load(out: Path, offset: np.ndarray) -> RawMesh:
     facts = json.loads((out / "mesh.json").read_text())
     if not facts["meshes"]:
         raise BadScan("no mesh in it")
@@ -100,7 +110,7 @@ def _load(out: Path) -> RawMesh:
         picture = None if name is None else RawPicture(name, file.read_bytes() if file.exists() else None)
         materials.append(RawMaterial(picture=picture, **{**material, "base_color": tuple(material["base_color"])}))
     return RawMesh(
-        positions=arrays["positions"],
+        positions=arrays["positions"] + offset,
         triangles=arrays["triangles"],
         normals=arrays.get("normals"),
         uvs=arrays.get("uvs"),
@@ -108,6 +118,7 @@ def _load(out: Path) -> RawMesh:
         material=arrays["material"],
         materials=tuple(materials),
         notes=tuple(facts["notes"]),
+        offset=tuple(offset.tolist()),
     )
 
 

@@ -92,10 +92,10 @@ def _plates(parts: _Parts) -> np.ndarray:
         wide, narrow = size[number][across].max(), size[number][across].min()
         if axis == 0 or size[number][axis] > _THIN * wide or wide > _ROUND * narrow:
             continue
-        rest = parts.area >= _LARGE * parts.area.max()
-        rest[number] = False
-        if not rest.any():
+        others = np.arange(len(parts.area)) != number
+        if not others.any():
             continue
+        rest = others & (parts.area >= _LARGE * parts.area[others].max())
         low, high = parts.low[rest].min(axis=0), parts.high[rest].max(axis=0)
         middle = (parts.low[number][axis] + parts.high[number][axis]) / 2
         at_an_end = middle < low[axis] + 0.1 * (high - low)[axis] or middle > high[axis] - 0.1 * (high - low)[axis]

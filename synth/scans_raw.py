@@ -69,6 +69,8 @@ class RawMesh:
     """False where the format leaves the direction of v open (PLY): then the picture decides."""
     notes: tuple[str, ...] = ()
     """What the user should know about the import."""
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What was taken off the positions while they were in single precision; they hold it again."""
 
 
 #: (mesh file, folder that nothing may be read outside of) -> RawMesh. Raises BadScan, ImporterBroken.

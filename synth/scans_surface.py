@@ -19,6 +19,7 @@ _STRAY_RADII = 1000.0
 _MAX_STEP = 1 / 4000
 #: Importers replace NaN by 0: faces that reach for the origin with edges this many times the usual are torn.
 _TORN_EDGES = 10.0
+_OUTSIDE = 1.5
 #: Faces thinner than this (area over squared extent) have no direction in float32.
 _LEAST_AREA = 1e-13
 #: Authored normals are kept while at most this share of corners is unusable; those are filled with smooth ones.
@@ -53,7 +54,9 @@ def clean_surface(mesh: RawMesh, keep_all: bool = False) -> Surface:
     changes: list[str] = []
     warnings: list[str] = []
     count = len(mesh.triangles)
-    _check_precision(mesh.positions)
+    _check_precision(mesh.positions - np.array(mesh.offset))
+    if any(mesh.offset):
+        changes.append(f"{np.abs(mesh.offset).max():.0f} units from the origin: moved there in double precision")
     mesh = _drop_broken(mesh, warnings)
     welded = weld(mesh.positions)
     mesh, welded = _drop_degenerate(mesh, welded, changes)
@@ -119,7 +122,7 @@ def _zeroed(mesh: RawMesh) -> np.ndarray:
 
     All their faces reach there with edges far longer than the mesh's.
     """
-    zero = (mesh.positions == 0).any(axis=1)
+    zero = (mesh.positions == mesh.offset).any(axis=1)
     if not zero.any() or len(mesh.triangles) == 0:
         return np.zeros(len(zero), dtype=bool)
     corners = mesh.positions[mesh.triangles]
@@ -128,10 +131,24 @@ def _zeroed(mesh: RawMesh) -> np.ndarray:
         torn = longest > _TORN_EDGES * np.median(longest)
     faces = np.bincount(mesh.triangles.ravel(), minlength=len(zero))
     torn_faces = np.bincount(mesh.triangles[torn].ravel(), minlength=len(zero))
-    # Where it was torn from, the others have sound faces too; a turntable's hub has long edges all around.
-    whole = (torn_faces < faces)[mesh.triangles]
-    beside = np.bincount(mesh.triangles.ravel(), np.repeat(whole.sum(axis=1), 3), len(zero))
-    return zero & (faces > 0) & (torn_faces == faces) & (beside > 0)
+    return zero & (faces > 0) & (torn_faces == faces) & _outside(mesh)
+
+
+def _outside(mesh: RawMesh) -> np.ndarray:
+    """(V,) vertices that lie outside of those they share faces with; a turntable's hub lies amidst them."""
+    corner, count = mesh.triangles.ravel(), len(mesh.positions)
+    with np.errstate(invalid="ignore", over="ignore"):
+        points = mesh.positions[mesh.triangles] - np.nanmedian(mesh.positions, axis=0)
+        others = np.stack([points.sum(axis=1)[:, None] - points, (points**2).sum(axis=1)[:, None] - points**2])
+        sums, squares = (
+            np.stack([np.bincount(corner, part[..., axis].ravel(), count) for axis in range(3)], axis=1)
+            for part in others
+        )
+        number = 2.0 * np.maximum(np.bincount(corner, minlength=count), 1)[:, None]
+        middle = sums / number
+        spread = np.sqrt(np.maximum(squares / number - middle**2, 0).sum(axis=1))
+        away = np.linalg.norm(mesh.positions - np.nanmedian(mesh.positions, axis=0) - middle, axis=1)
+    return away > _OUTSIDE * spread
 
 
 def _drop_broken(mesh: RawMesh, warnings: list[str]) -> RawMesh:

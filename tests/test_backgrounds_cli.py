@@ -45,7 +45,7 @@ def test_photos_alone_are_lit_by_blenders_panoramas_and_always_seen(tmp_path, ca
     drawn = Library(library().scans, loaded.entries, loaded.plates)
     never = load_config(None, {"background.plates": 0})
     assert all(draw_recipe(never, drawn, 0, i).background.seen_id == "wall" for i in range(20))
-    assert all(item.get("only_lights") or item["kind"] == "plate" for item in spec(loaded)["backgrounds"])
+    assert all(item["kind"] in ("light", "plate") for item in spec(loaded)["backgrounds"])
 
 
 def test_photos_alone_without_blender_say_what_to_add(tmp_path, monkeypatch):
@@ -62,7 +62,7 @@ def test_photos_alone_without_blender_say_what_to_add(tmp_path, monkeypatch):
 def test_the_spec_names_plates_and_the_difference_is_told_by_name(tmp_path, capsys):
     both = load(folder_of(tmp_path / "a", sky__exr=exr(sky()), wall__png=photo(), bad__hdr=b"x"), tmp_path / "cache")
     alone = load(folder_of(tmp_path / "b", sky__exr=exr(sky())), tmp_path / "cache")
-    assert set(spec(alone)["backgrounds"][0]) == {"background_id", "sha256"}
+    assert spec(alone)["backgrounds"][0]["kind"] == "hdri"
     assert spec_difference(spec(alone), spec(both)) == "backgrounds: came 'wall'"
     other = load(folder_of(tmp_path / "c", sky__exr=exr(sky()), wall__png=photo(500)), tmp_path / "cache")
     assert spec_difference(spec(other), spec(both)) == "backgrounds: changed 'wall'"
