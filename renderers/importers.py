@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from synth.sandbox import ChildFailed, last_line, run_child
+from synth.scans_arrays import atlas_of
 from synth.scans_formats import obj_references, ply_references, read_mtl, sniff
 from synth.scans_georeference import shift_obj, shift_ply
 from synth.scans_gltf import Gltf, read_gltf, stage_gltf
@@ -29,12 +30,14 @@ REFUSED, BROKEN = 3, 4
 
 
 def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB) -> RawMesh:
-    """All surfaces of a mesh file (.obj .ply .glb .gltf .fbx, any case) in the file's own coordinates.
+    """All surfaces of a mesh file (.obj .ply .glb .gltf .fbx .pkl .npz, any case) in the file's own coordinates.
 
     root: the folder that nothing may be read outside of. Raises BadScan with the reason when the file is not usable,
     ImporterBroken when Blender does not start here.
     """
     sniff(path)
+    if path.suffix.lower() in (".pkl", ".npz"):
+        return _probe_arrays(path, timeout_s, memory_mb)
     with tempfile.TemporaryDirectory(prefix="synth-import-", ignore_cleanup_errors=True) as scratch:
         stage, out = Path(scratch, "in"), Path(scratch, "out")
         stage.mkdir()
@@ -79,21 +82,33 @@ def _without_libraries(obj: Path) -> None:
             at = data.find(b"mtllib", at)
 
 
+def _probe_arrays(path: Path, timeout_s: float, memory_mb: int) -> RawMesh:
+    """A mesh that is arrays: read without Blender, in a child all the same."""
+    with tempfile.TemporaryDirectory(prefix="synth-import-", ignore_cleanup_errors=True) as scratch:
+        atlas = atlas_of(path)
+        arguments = [str(path), scratch, *([str(atlas)] if atlas else [])]
+        _run("synth.scans_arrays", arguments, "its arrays", scratch, timeout_s, memory_mb)
+        return replace(_load(Path(scratch), np.zeros(3)), v_trusted=False)
+
+
 def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory_mb: int) -> None:
+    _run("renderers.importers_blender", [str(source), str(out)], "Blender's importer", scratch, timeout_s, memory_mb)
+
+
+def _run(module: str, arguments: list[str], what: str, scratch: str, timeout_s: float, memory_mb: int) -> None:
     package_parent = str(Path(__file__).resolve().parents[1])
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": scratch}
-    command = [sys.executable, "-P", "-m", "renderers.importers_blender", str(source), str(out)]
     try:
-        run_child(command, timeout_s, memory_mb, env)
+        run_child([sys.executable, "-P", "-m", module, *arguments], timeout_s, memory_mb, env)
     except ChildFailed as failure:
         if failure.returncode == REFUSED and failure.ending == "failed":
-            reason = last_line(failure.stderr).replace(str(source), "the file") or "no reason given"
-            raise BadScan(f"Blender cannot read it: {reason}") from failure
+            reason = last_line(failure.stderr).replace(arguments[0], "the file") or "no reason given"
+            raise BadScan(f"Blender cannot read it: {reason}" if "Blender" in what else reason) from failure
         if failure.ending == "failed":
-            raise ImporterBroken(f"Blender's importer does not run here: {failure}; try `synth doctor`") from failure
+            raise ImporterBroken(f"{what} does not run here: {failure}; try `synth doctor`") from failure
         kind = BadScan if failure.ending == "crashed" else HostLimit
-        raise kind(f"Blender's importer {failure}") from failure
+        raise kind(f"{what} {failure}") from failure
 
 
 def _load(out: Path, offset: np.ndarray) -> RawMesh:

@@ -21,7 +21,7 @@ from synth.scans_files import FoundFile, HashMemory, list_files
 from synth.scans_jobs import Job, plan_job, remember_tryout, run_job, was_tried
 from synth.scans_names import ignored_reason, name_scans
 from synth.scans_overrides import Override, find_override, load_overrides
-from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
+from synth.scans_raw import BadScan, ImporterBroken, NoMesh, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
 
 __all__ = [
@@ -127,6 +127,8 @@ def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -
         else:
             try:
                 planned.append(plan_job(file, usable, hashes, override))
+            except NoMesh as error:
+                verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=str(error)))
             except BadScan as error:
                 verdicts.append(_refused(file, str(error)))
     hashes.save()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".fbx")
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".fbx", ".pkl", ".npz")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".tga")
 #: Where exporters put pictures beside a mesh, without case.
 _PICTURE_FOLDERS = re.compile(r"tex|textures?|sourceimages|materials?.*", re.IGNORECASE)

@@ -11,8 +11,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from synth.scans_arrays import atlas_of, is_mesh_pickle, npz_is_mesh
 from synth.scans_files import leaves_folder, printable, resolve_reference
-from synth.scans_raw import BadScan
+from synth.scans_raw import BadScan, NoMesh
 
 _MAX_MTL_BYTES = 16 * 2**20
 _MAX_HEADER_BYTES = 64 * 2**10
@@ -159,6 +160,18 @@ def fbx_references(path: Path, root: Path) -> References:
                 names.append(fbx_name(_text(data[match.end() : match.end() + length])))
         embedded = any(struct.unpack("<I", match[1])[0] > 0 for match in _FBX_CONTENT.finditer(data))
     return References(pictures=tuple(dict.fromkeys(names)), embedded=embedded)
+
+
+def array_references(path: Path, root: Path) -> References:
+    """Of a mesh that is arrays: the pickle of its texture. Raises NoMesh where the file holds other arrays."""
+    if path.suffix.lower() == ".npz":
+        if not npz_is_mesh(path):
+            raise NoMesh("arrays, but no mesh")
+        return References(embedded=True)
+    if not is_mesh_pickle(path):
+        raise NoMesh("a pickle, but no mesh by its name")
+    atlas = atlas_of(path)
+    return References(parts=(atlas,) if atlas else (), embedded=True)
 
 
 def fbx_name(name: str) -> str:

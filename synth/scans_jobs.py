@@ -13,7 +13,7 @@ from synth.recipe import canonical_sha256
 from synth.scans_colour import find_beside
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts
 from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_uri, write_atomically
-from synth.scans_formats import References, fbx_references, obj_references, ply_references, sniff
+from synth.scans_formats import References, array_references, fbx_references, obj_references, ply_references, sniff
 from synth.scans_gltf import gltf_references
 from synth.scans_overrides import Override
 from synth.scans_prepare import Source, prepare_scan
@@ -22,7 +22,7 @@ from synth.scans_store import load_facts
 from synth.scans_tiles import ANY_TILE, find_tiles
 
 _REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_references, ".gltf": gltf_references,
-               ".fbx": fbx_references}  # fmt: skip
+               ".fbx": fbx_references, ".pkl": array_references, ".npz": array_references}  # fmt: skip
 
 _UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 

@@ -15,6 +15,10 @@ class BadScan(ValueError):
     """A scan that cannot be used. The message is one line that needs no path before it to be understood."""
 
 
+class NoMesh(BadScan):
+    """A file of a kind that may hold a mesh, but holds something else."""
+
+
 class HostLimit(BadScan):
     """A scan that needs more time or memory than it was given here: elsewhere it may be usable."""
 
