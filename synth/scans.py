@@ -19,10 +19,11 @@ from synth.scans_discover import detail, name_mesh, persons_of, why_no_scan
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
 from synth.scans_files import FoundFile, HashMemory, list_files
 from synth.scans_jobs import Job, plan_job, remember_tryout, run_job, was_tried
-from synth.scans_names import ignored_reason, name_scans
+from synth.scans_names import HIDDEN, ignored_reason, name_scans
 from synth.scans_overrides import Override, find_override, load_overrides
 from synth.scans_raw import BadScan, ImporterBroken, NoMesh, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
+from synth.scans_zip import unpack_zip
 
 __all__ = [
     "IMPORTER_VERSION", "BadScan", "BadScans", "ImporterBroken", "PreparedScan", "Probe", "RawMaterial", "RawMesh",
@@ -80,9 +81,10 @@ def load_library(
     """
     if colour_missing not in ("clay", "refuse"):
         raise ValueError(f"colour_missing is {colour_missing!r}: clay or refuse")
-    files = [file for folder in folders for file in _list(Path(folder))]
     verdicts: list[Verdict] = []
-    planned = _plan(files, HashMemory(cache / "hashes.json"), verdicts)
+    hashes = HashMemory(cache / "hashes.json")
+    files = _unpacked([file for folder in folders for file in _list(Path(folder))], hashes, cache, verdicts)
+    planned = _plan(files, hashes, verdicts)
     groups = _groups(_without_copies(planned, verdicts))
 
     def prepare(some: list[Job], before: int) -> dict[str, ScanFacts | str]:
@@ -111,15 +113,36 @@ def _list(folder: Path) -> list[FoundFile]:
     return list_files(folder)
 
 
+def _unpacked(files: list[FoundFile], hashes: HashMemory, cache: Path, verdicts: list[Verdict]) -> list[FoundFile]:
+    """The files with those in zips in place of the zips, which get their verdict."""
+    found = []
+    for file in files:
+        if file.path.suffix.lower() != ".zip" or file.refusal or ignored_reason(file, (), {}) == HIDDEN:
+            found.append(file)
+            continue
+        try:
+            inner = list_files(unpack_zip(file.path, hashes.sha256(file.path), cache), archive=file)
+        except BadScan as error:
+            verdicts.append(_refused(file, str(error)))
+        except OSError as error:
+            verdicts.append(_refused(file, f"cannot be unpacked ({error.strerror})"))
+        else:
+            inner = [one for one in inner if not one.path.name.startswith(".")]
+            reason = f"unpacked: {len(inner)} files"
+            verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
+            found += inner
+    return found
+
+
 def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -> list[Job]:
     """Jobs of all mesh files that may be looked at; the others get their verdict."""
     usable = {file.path for file in files if file.refusal is None}
-    overrides = {root: load_overrides(root) for root in {file.root for file in files}}
+    overrides = {home: load_overrides(home) for home in {file.home for file in files}}
     planned = []
     for file in files:
         if ignored_reason(file, (), {}) is not None:
             continue
-        override = find_override(overrides[file.root], file.name)
+        override = find_override(overrides[file.home], file.name)
         if (reason := _why_left_out(file, override)) is not None:
             verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
         elif file.refusal is not None:
@@ -160,7 +183,7 @@ def _groups(jobs: list[Job]) -> list[list[Job]]:
     """Jobs that are one scan in several levels of detail or formats, the best of each group first."""
     groups: dict[tuple, list[Job]] = {}
     for job in jobs:
-        groups.setdefault((job.file.root, name_mesh(job.file.name).group), []).append(job)
+        groups.setdefault((job.file.home, name_mesh(job.file.name).group), []).append(job)
     for group in groups.values():
         group.sort(key=lambda job: (detail(job.file.name, job.file.path.stat().st_size), job.file.name), reverse=True)
     return list(groups.values())

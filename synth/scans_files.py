@@ -37,15 +37,26 @@ class FoundFile:
     """Below root."""
     refusal: str | None = None
     """Why it must not be opened at all (a link that leads out, a device), or None."""
+    archive: "FoundFile | None" = None
+    """The zip it was unpacked from; root is then the folder it was unpacked to."""
 
     @property
     def name(self) -> str:
-        """Path relative to its folder, with forward slashes; characters that are no text are replaced."""
-        return printable(self.path.relative_to(self.root).as_posix())
+        """Path relative to the scans folder, with forward slashes; characters that are no text are replaced."""
+        own = printable(self.path.relative_to(self.root).as_posix())
+        return f"{self.archive.name}/{own}" if self.archive else own
+
+    @property
+    def home(self) -> Path:
+        """The scans folder that the user gave."""
+        return self.archive.root if self.archive else self.root
 
 
-def list_files(root: Path) -> list[FoundFile]:
-    """Every file below a folder, sorted by path; links to folders are listed, not entered."""
+def list_files(root: Path, archive: FoundFile | None = None) -> list[FoundFile]:
+    """Every file below a folder, sorted by path; links to folders are listed, not entered.
+
+    archive: the zip that was unpacked to that folder.
+    """
     root = root.resolve()
     found = []
     for folder, folders, files in os.walk(root):
@@ -53,7 +64,7 @@ def list_files(root: Path) -> list[FoundFile]:
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*files, *links]:
             path = Path(folder, name)
-            found.append(FoundFile(root, path, _why_not_opened(root, path)))
+            found.append(FoundFile(root, path, _why_not_opened(root, path), archive))
     return sorted(found, key=lambda file: file.name)
 
 

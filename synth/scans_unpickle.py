@@ -1,8 +1,8 @@
 """Pickles of plain arrays, read without running anything they name.
 
-A pickle is a program: it may call whatever it can import. Here it can import five names, and gets our own harmless
-stand-ins for them, so that nothing but numbers, texts, containers and numpy arrays can come out. Memory and time are
-limited by whoever runs this (`synth.scans_arrays`, in a child process).
+A pickle is a program: it may call whatever it can import. Here it can import a handful of names, and gets our own
+harmless stand-ins for them, so that nothing but numbers, texts, containers and numpy arrays can come out. Memory and
+time are limited by whoever runs this (`synth.scans_arrays`, in a child process).
 """
 
 import math
@@ -86,6 +86,12 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes(*content: object) -> bytes:
+    if content:
+        raise BadPickle("bytes made of something else")
+    return b""
+
+
 def _filled(data: object, dtype: np.dtype, shape: object, order: str) -> np.ndarray:
     if isinstance(data, str):
         data = data.encode("latin1")
@@ -102,6 +108,8 @@ _ALLOWED = {
     ("numpy", "ndarray"): _Array,
     ("trimesh.caching", "TrackedArray"): _Array,
     ("_codecs", "encode"): _encode,
+    ("builtins", "bytes"): _no_bytes,
+    ("__builtin__", "bytes"): _no_bytes,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
