@@ -185,6 +185,9 @@ def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
-    except (BadScan, BadPickle, MemoryError, OSError) as error:
-        sys.stderr.write(f"\n{error or 'needs more memory than there is'}\n")
+    except (BadScan, BadPickle) as error:
+        sys.stderr.write(f"\n{error}\n")
+        sys.exit(REFUSED)
+    except Exception as error:  # whatever a stranger's file brings about: it costs that file
+        sys.stderr.write(f"\ncannot be read ({type(error).__name__}: {str(error)[:100]})\n")
         sys.exit(REFUSED)
