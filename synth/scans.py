@@ -1,9 +1,9 @@
 """scans dir -> ScanLibrary: an honest verdict for every file, and prepared scans that every renderer can read.
 
-Which files are one scan, and who is seen: `synth.scans_discover`. What a mesh file uses and its key:
-`synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
-`synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by
-the caller (`renderers.importers.probe`), because nothing here needs Blender.
+Which files are tried: `synth.scans_choose`; which of them are one scan, and who is seen: `synth.scans_discover`. What a
+mesh file uses and its key: `synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
+`synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by the
+caller (`renderers.importers.probe`), because nothing here needs Blender.
 """
 
 import os
@@ -14,16 +14,15 @@ from pathlib import Path
 
 import platformdirs
 
-from synth.errors import UserError
-from synth.scans_discover import detail, name_mesh, persons_of, why_no_scan
+from synth.scans_choose import BadScans, drop_copies, find_files, group_jobs, ignored_verdicts, pick_best, plan_files
+from synth.scans_discover import name_mesh, persons_of
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
-from synth.scans_files import FoundFile, HashMemory, list_files
-from synth.scans_jobs import Job, plan_job, remember_tryout, run_job, was_tried
-from synth.scans_names import HIDDEN, ignored_reason, name_scans
-from synth.scans_overrides import Override, find_override, load_overrides
-from synth.scans_raw import BadScan, ImporterBroken, NoMesh, Probe, RawMaterial, RawMesh, RawPicture
+from synth.scans_files import FoundFile, HashMemory
+from synth.scans_jobs import Job, remember_tryout, run_job, was_tried
+from synth.scans_licence import find_licence, licence_papers
+from synth.scans_names import name_scans
+from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
-from synth.scans_zip import unpack_zip
 
 __all__ = [
     "IMPORTER_VERSION", "BadScan", "BadScans", "ImporterBroken", "PreparedScan", "Probe", "RawMaterial", "RawMesh",
@@ -34,15 +33,6 @@ __all__ = [
 Progress = Callable[[int, int, str], None]
 #: (store, keys) -> by key, why a prepared scan cannot be rendered, or None. Raises ImporterBroken.
 Tryout = Callable[[Path, Sequence[str]], dict[str, str | None]]
-
-
-class BadScans(UserError):
-    """A scans folder that nothing can be made from; the message is one line for the user."""
-
-    def __init__(self, message: str, verdicts: Sequence[Verdict] = ()):
-        super().__init__(message)
-        self.verdicts = tuple(verdicts)
-        """What became of every file, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +73,9 @@ def load_library(
         raise ValueError(f"colour_missing is {colour_missing!r}: clay or refuse")
     verdicts: list[Verdict] = []
     hashes = HashMemory(cache / "hashes.json")
-    files = _unpacked([file for folder in folders for file in _list(Path(folder))], hashes, cache, verdicts)
-    planned = _plan(files, hashes, verdicts)
-    groups = _groups(_without_copies(planned, verdicts))
+    files = find_files(folders, hashes, cache, verdicts)
+    planned = plan_files(files, hashes, verdicts)
+    groups = group_jobs(drop_copies(planned, verdicts))
 
     def prepare(some: list[Job], before: int) -> dict[str, ScanFacts | str]:
         more = before + len(some)
@@ -96,138 +86,40 @@ def load_library(
         results |= _try(results, cache / "scans", tryout)
         return {key: _with_colour(result, colour_missing) for key, result in results.items()}
 
-    usable = _best_of(groups, prepare, verdicts)
-    entries = _entries(usable)
+    usable = pick_best(groups, prepare, verdicts)
+    entries = _entries(usable, files)
     verdicts += [_accepted(job.file, entry) for (job, _), entry in zip(usable, entries, strict=True)]
-    verdicts += _ignored(files, planned)
+    verdicts += ignored_verdicts(files, planned)
     verdicts.sort(key=lambda v: v.path)
     if not entries:
         raise BadScans(_nothing_usable(folders, verdicts), verdicts)
     return ScanLibrary(tuple(sorted(entries, key=lambda e: (e.key, e.scan_id))), tuple(verdicts), cache / "scans")
 
 
-def _list(folder: Path) -> list[FoundFile]:
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise BadScans(f"{folder} {what}; --scans takes a folder of .obj, .ply, .glb, .gltf or .fbx files")
-    return list_files(folder)
-
-
-def _unpacked(files: list[FoundFile], hashes: HashMemory, cache: Path, verdicts: list[Verdict]) -> list[FoundFile]:
-    """The files with those in zips in place of the zips, which get their verdict."""
-    found = []
-    for file in files:
-        if file.path.suffix.lower() != ".zip" or file.refusal or ignored_reason(file, (), {}) == HIDDEN:
-            found.append(file)
-            continue
-        try:
-            inner = list_files(unpack_zip(file.path, hashes.sha256(file.path), cache), archive=file)
-        except BadScan as error:
-            verdicts.append(_refused(file, str(error)))
-        except OSError as error:
-            verdicts.append(_refused(file, f"cannot be unpacked ({error.strerror})"))
-        else:
-            inner = [one for one in inner if not one.path.name.startswith(".")]
-            reason = f"unpacked: {len(inner)} files"
-            verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
-            found += inner
-    return found
-
-
-def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -> list[Job]:
-    """Jobs of all mesh files that may be looked at; the others get their verdict."""
-    usable = {file.path for file in files if file.refusal is None}
-    overrides = {home: load_overrides(home) for home in {file.home for file in files}}
-    planned = []
-    for file in files:
-        if ignored_reason(file, (), {}) is not None:
-            continue
-        override = find_override(overrides[file.home], file.name)
-        if (reason := _why_left_out(file, override)) is not None:
-            verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason))
-        elif file.refusal is not None:
-            verdicts.append(_refused(file, file.refusal))
-        else:
-            try:
-                planned.append(plan_job(file, usable, hashes, override))
-            except NoMesh as error:
-                verdicts.append(Verdict(path=file.name, scan_id=None, verdict="ignored", reason=str(error)))
-            except BadScan as error:
-                verdicts.append(_refused(file, str(error)))
-    hashes.save()
-    return planned
-
-
-def _why_left_out(file: FoundFile, override: Override) -> str | None:
-    if override.exclude:
-        return "left out by scans.yaml"
-    asked_for = "exclude" in override.model_fields_set
-    return None if asked_for else why_no_scan(file.name)
-
-
-def _without_copies(planned: list[Job], verdicts: list[Verdict]) -> list[Job]:
-    """The first of each content, by path; the others get their verdict, unless a layout says they are someone else."""
-    kept: dict[str, list[Job]] = {}
-    for job in sorted(planned, key=lambda job: job.file.name):
-        same = kept.setdefault(job.key, [])
-        person = name_mesh(job.file.name).person
-        if same and (person is None or person in (name_mesh(other.file.name).person for other in same)):
-            reason = f"same content as {same[0].file.name}"
-            verdicts.append(Verdict(path=job.file.name, scan_id=None, verdict="ignored", reason=reason))
-        else:
-            same.append(job)
-    return [job for same in kept.values() for job in same]
-
-
-def _groups(jobs: list[Job]) -> list[list[Job]]:
-    """Jobs that are one scan in several levels of detail or formats, the best of each group first."""
-    groups: dict[tuple, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault((job.file.home, name_mesh(job.file.name).group), []).append(job)
-    for group in groups.values():
-        group.sort(key=lambda job: (detail(job.file.name, job.file.path.stat().st_size), job.file.name), reverse=True)
-    return list(groups.values())
-
-
-def _best_of(
-    groups: list[list[Job]],
-    prepare: Callable[[list[Job], int], dict[str, ScanFacts | str]],
-    verdicts: list[Verdict],
-) -> list[tuple[Job, ScanFacts]]:
-    """The first usable job of every group, with its facts; a worse one is tried only where a better one is refused."""
-    usable, waiting, tried = [], [list(group) for group in groups], 0
-    while waiting:
-        results = prepare([group[0] for group in waiting], tried)
-        tried += len(waiting)
-        again = []
-        for first, *rest in waiting:
-            result = results[first.key]
-            if isinstance(result, str):
-                verdicts.append(_refused(first.file, result))
-                again += [rest] if rest else []
-                continue
-            usable.append((first, result))
-            reason = f"the same scan as {first.file.name}, in less detail or another format"
-            verdicts += [Verdict(path=j.file.name, scan_id=None, verdict="ignored", reason=reason) for j in rest]
-        waiting = again
-    return sorted(usable, key=lambda one: one[0].file.name)
-
-
-def _entries(usable: list[tuple[Job, ScanFacts]]) -> list[ScanEntry]:
+def _entries(usable: list[tuple[Job, ScanFacts]], files: list[FoundFile]) -> list[ScanEntry]:
     """Entries of usable scans, in order: named, with the person and the licence that the user or the layout gives."""
     jobs = [job for job, _ in usable]
     ids = name_scans(jobs)
     said = [job.source.override.person or name_mesh(job.file.name).person for job in jobs]
     persons = persons_of(zip(said, ids, strict=True))
+    papers = licence_papers(file.path for file in files if file.refusal is None)
     return [
-        ScanEntry(scan_id=scan_id, person=person, key=job.key, facts=_with_licence(facts, job.source.override))
+        ScanEntry(scan_id=scan_id, person=person, key=job.key, facts=_with_licence(facts, job, papers))
         for (job, facts), scan_id, person in zip(usable, ids, persons, strict=True)
     ]
 
 
-def _with_licence(facts: ScanFacts, override: Override) -> ScanFacts:
-    said = {name: value for name in ("licence", "attribution") if (value := getattr(override, name)) is not None}
-    return facts.model_copy(update=said)
+def _with_licence(facts: ScanFacts, job: Job, papers: dict[Path, list[Path]]) -> ScanFacts:
+    """Licence and attribution as the user says, else as the file itself, else as the papers beside it."""
+    paper = find_licence(job.file.path, job.file.root, papers)
+    override = job.source.override
+    return facts.model_copy(
+        update={
+            "licence": override.licence or facts.licence or (paper and paper.name),
+            "attribution": override.attribution or facts.attribution or (paper and paper.attribution),
+            "no_ai": paper is not None and paper.no_ai,
+        }
+    )
 
 
 def _with_colour(result: ScanFacts | str, colour_missing: str) -> ScanFacts | str:
@@ -270,19 +162,6 @@ def _try(results: dict[str, ScanFacts | str], store: Path, tryout: Tryout | None
     return {key: reason for key, reason in verdicts.items() if reason is not None}
 
 
-def _ignored(files: list[FoundFile], planned: list[Job]) -> list[Verdict]:
-    used_by: dict[Path, Job] = {}
-    for job in sorted(planned, key=lambda job: job.file.name):
-        for companion in job.companions:
-            used_by.setdefault(companion, job)
-    reasons = [(file, ignored_reason(file, planned, used_by)) for file in files]
-    return [
-        Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason)
-        for file, reason in reasons
-        if reason is not None
-    ]
-
-
 def _accepted(file: FoundFile, entry: ScanEntry) -> Verdict:
     facts = entry.facts
     return Verdict(
@@ -295,11 +174,10 @@ def _accepted(file: FoundFile, entry: ScanEntry) -> Verdict:
         faces=facts.faces,
         colour=facts.colour,
         kind=facts.kind,
+        person=entry.person,
+        texture_px=facts.texture_px,
+        licence=facts.licence,
     )
-
-
-def _refused(file: FoundFile, reason: str) -> Verdict:
-    return Verdict(path=file.name, scan_id=None, verdict="refused", reason=reason)
 
 
 def _nothing_usable(folders: Sequence[Path], verdicts: list[Verdict]) -> str:
