@@ -125,7 +125,8 @@ def _print_ignored(ignored: list[Verdict], every: bool) -> None:
 
 def _cells(verdict: Verdict) -> list[str]:
     colour = f"{verdict.colour} {verdict.texture_px}" if verdict.texture_px else verdict.colour
-    values = (verdict.kind, f"{verdict.height_m:.2f} m", verdict.faces, colour, verdict.person, (verdict.licence or "-").split(" (")[0])
+    licence = (verdict.licence or "-").split(" (")[0]
+    values = (verdict.kind, f"{verdict.height_m:.2f} m", verdict.faces, colour, verdict.person, licence)
     return [
         f"{_cut(str(value), width):>{width}}" if right else f"{_cut(str(value), width):<{width}}"
         for value, (_, width, right) in zip(values, _COLUMNS, strict=True)
