@@ -17,6 +17,8 @@ _NEAR = 0.03
 _THIN, _ROUND = 0.08, 2.0
 #: Points of the large parts that nearness is measured to.
 _MOST_POINTS = 50_000
+#: Parts with this share of the largest part's area are people by themselves.
+_PERSON = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,15 @@ def repeated_faces(places: np.ndarray) -> np.ndarray:
     same = (ordered[order[1:]] == ordered[order[:-1]]).all(axis=1)  # lexsort is stable: the first comes first
     again[order[1:][same]] = True
     return again
+
+
+def sizes_of_people(positions: np.ndarray, triangles: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, 3) extents of the largest parts of a mesh; positions (V, 3), triangles (T, 3), places (T, 3)."""
+    by_place = np.zeros((int(places.max()) + 1, 3))
+    by_place[places] = positions[triangles]
+    parts = _find_parts(by_place, places)
+    people = parts.area >= _PERSON * parts.area.max()
+    return (parts.high - parts.low)[people]
 
 
 def _find_parts(positions: np.ndarray, places: np.ndarray) -> _Parts:
