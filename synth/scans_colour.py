@@ -46,6 +46,7 @@ class Picture:
     """`.png` or `.jpg`."""
     data: bytes
     width: int
+    height: int
     small: np.ndarray
     """(h, w, 3) uint8 sRGB, at most 512 on a side, row 0 on top."""
     alpha: np.ndarray | None
@@ -55,13 +56,11 @@ class Picture:
 def read_picture(data: bytes) -> Picture:
     """Decodes a picture. PNG and JPEG of 8-bit RGB or grey stay as they are, all else becomes a PNG.
 
-    Raises ValueError with the reason when it is no picture, cut short or larger than 2**28 pixels.
+    Raises ValueError with the reason when it is no picture, cut short or larger than 2**28 pixels. At its largest it
+    takes 1.6 GB for a while.
     """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit would refuse 16k textures
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP", "TGA"))
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        image = _open(data)
         image.load()
         keep = image.format in ("PNG", "JPEG") and image.mode in ("RGB", "RGBA", "L", "LA", "P")
         suffix = ".png" if image.format == "PNG" or not keep else ".jpg"
@@ -73,10 +72,13 @@ def read_picture(data: bytes) -> Picture:
     except _UNREADABLE as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())[:120] or type(error).__name__})") from error
     alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
-    small = image.convert("RGB")
-    small.thumbnail((_COMPARE_PX, _COMPARE_PX))
     transparent = alpha is not None and alpha.min() < 250
-    return Picture(suffix, data, image.width, np.asarray(small), alpha if transparent else None)
+    return Picture(suffix, data, *image.size, _shrunk(image), alpha if transparent else None)
+
+
+def decode_picture(data: bytes) -> Image.Image:
+    """RGB or RGBA of a picture that `read_picture` has read."""
+    return _eight_bit(_open(data))
 
 
 def find_beside(mesh: Path, files: set[Path]) -> Path | None:
@@ -197,14 +199,39 @@ def _subfolders(place: Path, files: set[Path]) -> set[Path]:
     return {file.parent for file in files if file.parent.parent == place}
 
 
+def _open(data: bytes) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit would refuse 16k textures
+    image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP", "TGA"))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    return image
+
+
+def _shrunk(image: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8, at most 512 on a side. Band by band: a second copy of a 16k picture would be another GiB."""
+    factor = max(1, max(image.size) // (2 * _COMPARE_PX))
+    small = image if factor == 1 else Image.merge("RGB", [image.getchannel(band).reduce(factor) for band in "RGB"])
+    small = small.convert("RGB")
+    small.thumbnail((_COMPARE_PX, _COMPARE_PX))
+    return np.asarray(small)
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """RGB or RGBA of any picture; 16 bits are cut to 8, CMYK and palettes converted."""
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else 1.0
-        return Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.merge("RGB", [_cut_to_eight(image)] * 3)
     has_alpha = "A" in image.getbands() or "transparency" in image.info
-    return image.convert("RGBA" if has_alpha else "RGB")
+    mode = "RGBA" if has_alpha else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _cut_to_eight(image: Image.Image) -> Image.Image:
+    top = 65535.0 if image.mode.startswith("I") else 1.0
+    codes = np.empty((image.height, image.width), np.uint8)
+    for row in range(0, image.height, 256):  # a 16k picture would take 2 GiB as numbers
+        values = np.asarray(image.crop((0, row, image.width, min(row + 256, image.height))), dtype=np.float64)
+        codes[row : row + 256] = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(codes)
 
 
 def _as_png(image: Image.Image) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from synth.camera import matrix4, transform_points
 from synth.recipe import canonical_json
+from synth.scans_cap import cap_pictures
 from synth.scans_colour import Picture, is_decisive, measure_agreement, read_picture
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts, ScanMaterial
 from synth.scans_files import new_sibling
@@ -74,6 +75,8 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     rotation = placement.scan_from_file[:3, :3] / np.cbrt(np.linalg.det(placement.scan_from_file[:3, :3]))
     normals = _unit(mesh.normals.astype(np.float64) @ rotation.T).astype(np.float32)
     regions = measure_regions(positions, placement.kind, placement.head_m)
+    capped = cap_pictures(painted.pictures, positions[mesh.triangles], mesh.uvs, mesh.material, regions)
+    painted = replace(painted, pictures=capped.pictures, changes=(*painted.changes, *capped.changes))
     materials = _materials(painted)
     facts = ScanFacts(
         importer_version=IMPORTER_VERSION,
