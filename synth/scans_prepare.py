@@ -18,6 +18,7 @@ from synth.scans_colour import Picture, is_decisive, measure_agreement, read_pic
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts, ScanMaterial
 from synth.scans_files import new_sibling
 from synth.scans_geometry import measure_regions, place_mesh
+from synth.scans_holes import describe_holes
 from synth.scans_overrides import Override
 from synth.scans_raw import RawMaterial, RawMesh
 from synth.scans_surface import clean_surface
@@ -74,6 +75,7 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     rotation = placement.scan_from_file[:3, :3] / np.cbrt(np.linalg.det(placement.scan_from_file[:3, :3]))
     normals = _unit(mesh.normals.astype(np.float64) @ rotation.T).astype(np.float32)
     regions = measure_regions(positions, placement.kind, placement.head_m)
+    hole = describe_holes(positions, mesh.triangles, surface.welded)
     materials = _materials(painted)
     facts = ScanFacts(
         importer_version=IMPORTER_VERSION,
@@ -89,7 +91,7 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
         regions={framing: _box(box) for framing, box in regions.items()},
         materials=materials,
         changes=(*placement.changes, *surface.changes, *painted.changes),
-        warnings=(*source.notes, *mesh.notes, *surface.warnings, *placement.warnings, *painted.warnings),
+        warnings=(*source.notes, *mesh.notes, *surface.warnings, *placement.warnings, *painted.warnings, *hole),
         licence=source.licence,
         attribution=source.attribution,
     )
