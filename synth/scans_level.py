@@ -10,8 +10,8 @@ import numpy as np
 
 #: Root of the ratio of the principal moments: standing bodies 2.2 to 2.6, bent by 80 degrees 1.8 to 2.1, busts to 1.9.
 _ELONGATED = 2.0
-#: Degrees. Long axes of standing bodies are up to 1.6 from vertical, a statue's in contrapposto 4.7, and as far from
-#: the upright of the floor; beyond the last nobody stands.
+#: Degrees. Long axes of standing bodies are up to 1.8 from vertical and from the upright of their floor, a statue's in
+#: contrapposto 4.7; beyond the last nobody stands.
 _UPRIGHT_DEG, _OFF_AXIS_DEG, _LYING_DEG = 6.0, 12.0, 60.0
 #: Where floors are looked for, degrees about the long axis: who bends by 80 has the floor 36 off it.
 _SEARCH_DEG = 45.0

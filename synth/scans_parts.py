@@ -45,7 +45,7 @@ def faces_of_person(positions: np.ndarray, places: np.ndarray) -> tuple[np.ndarr
     large = kept & (parts.area >= _LARGE * parts.area[kept].max(initial=0))
     if not large.any():
         return np.ones(len(places), bool), None
-    small = np.flatnonzero(kept & ~large)
+    small = np.flatnonzero(kept & ~large & (parts.area > 0))
     kept[small] = _near(positions, places, parts, small, large)
     fragments = len(small) - int(kept[small].sum())
     said = [f"{fragments} fragment{'s' * (fragments > 1)}"] if fragments else []
@@ -78,18 +78,17 @@ def _find_parts(positions: np.ndarray, places: np.ndarray) -> _Parts:
 
     ends = np.concatenate([places[:, [0, 1]], places[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(positions),) * 2)
-    _, of_place = connected_components(graph, directed=False)
-    _, of_face = np.unique(of_place[places[:, 0]], return_inverse=True)
-    corners = positions[places]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    count = int(of_face.max()) + 1
-    order = np.argsort(of_face, kind="stable")
-    starts = np.searchsorted(of_face[order], np.arange(count))
+    count, of_place = connected_components(graph, directed=False)
+    of_face = of_place[places[:, 0]]
+    a, b, c = (positions[places[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    order = np.argsort(of_place, kind="stable")
+    starts = np.searchsorted(of_place[order], np.arange(count))
     return _Parts(
         of_face=of_face,
         area=np.bincount(of_face, area, count),
-        low=np.minimum.reduceat(corners.min(axis=1)[order], starts),
-        high=np.maximum.reduceat(corners.max(axis=1)[order], starts),
+        low=np.minimum.reduceat(positions[order], starts),
+        high=np.maximum.reduceat(positions[order], starts),
     )
 
 
