@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def write_body(parent: Path) -> dict[str, float]:
-    """scans/body.obj with MTL and JPEG: a closed, bumpy surface around `_OUTLINE`, y up, centimetres; ever the same."""
+    """scans/body.obj with its MTL and JPEG: a closed, bumpy surface around `_OUTLINE`, y up, centimetres."""
     folder = parent / "scans"
     folder.mkdir()
     turn, rise = np.meshgrid(np.linspace(0, 1, _AROUND + 1), np.linspace(0, 1, _UPWARDS + 1))

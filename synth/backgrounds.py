@@ -34,6 +34,11 @@ _Named = TypeVar("_Named", "BackgroundEntry", "PlateEntry")
 class BadBackgrounds(UserError):
     """No usable background; the message is one line for the user."""
 
+    def __init__(self, message: str, verdicts: Sequence["BackgroundVerdict"] = ()):
+        super().__init__(message)
+        self.verdicts = tuple(verdicts)
+        """What became of every file, in their order, where that is known."""
+
 
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -101,7 +106,8 @@ def load_backgrounds(
             verdicts.append(_verdict(path, outcomes[path], entries, store))
     if not entries:
         said = "; ".join(f"{v.path}: {v.reason}" for v in verdicts[:3]) or "no files"
-        raise BadBackgrounds(f"no usable background ({said}); give a folder of .hdr or .exr panoramas, or of photos")
+        message = f"no usable background ({said}); give a folder of .hdr or .exr panoramas, or of photos"
+        raise BadBackgrounds(message, verdicts)
     named = _unique_names([entries[key] for key in sorted(entries)])
     panoramas = tuple(entry for entry in named if isinstance(entry, BackgroundEntry))
     plates = tuple(entry for entry in named if isinstance(entry, PlateEntry))

@@ -178,9 +178,9 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def say(text: str) -> None:
+def say(text: str, end: str = "\n") -> None:
     """A line of report on standard output."""
-    print(text)
+    print(text, end=end)
     sys.stdout.flush()
 
 

@@ -7,6 +7,7 @@ any size.
 
 import io
 import json
+import math
 import re
 import sys
 import zipfile
@@ -18,6 +19,7 @@ from PIL import Image
 
 from synth.scans_raw import BadScan
 from synth.scans_unpickle import BadPickle, load_plain
+from synth.scans_zipfile import check_member, open_zip
 
 #: Exit status when the file is at fault; the reason stands last on standard error.
 REFUSED = 3
@@ -46,9 +48,9 @@ def atlas_of(path: Path) -> Path | None:
 def npz_is_mesh(path: Path) -> bool:
     """Whether an .npz holds vertices and faces, by its member names."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except (BadScan, OSError):
         return True  # a broken archive is worth a word
     return bool(names & set(_NAMES["vertices"])) and bool(names & set(_NAMES["faces"]))
 
@@ -59,6 +61,8 @@ def main(source: Path, out: Path, atlas: Path | None) -> None:
     found = {what: next((arrays[n] for n in names if n in arrays), None) for what, names in _NAMES.items()}
     if atlas is not None:
         found["texture"] = _read_atlas(atlas)
+    # Lists of lists would be read by numpy by rules of its own: arrays are all that counts.
+    found = {what: array if isinstance(array, np.ndarray) else None for what, array in found.items()}
     mesh = _mesh(found)
     for name, array in mesh.items():
         np.save(out / f"{name}.npy", array, allow_pickle=False)
@@ -70,12 +74,12 @@ def main(source: Path, out: Path, atlas: Path | None) -> None:
     (out / "mesh.json").write_text(json.dumps({"meshes": 1, "materials": [material], "notes": []}))
 
 
-def _mesh(found: Mapping[str, object]) -> dict[str, np.ndarray]:
+def _mesh(found: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
     """RawMesh's arrays from what the file calls by any of its names."""
     vertices = _shaped(found["vertices"], "vertices", 3, _MOST_VERTICES).astype(np.float64)
     triangles = _indices(found["faces"], "faces", len(vertices))
     mesh = {"positions": vertices, "triangles": triangles, "material": np.zeros(len(triangles), np.uint16)}
-    if found["normals"] is not None and np.shape(found["normals"]) == vertices.shape:
+    if found["normals"] is not None and found["normals"].shape == vertices.shape:
         mesh["normals"] = _shaped(found["normals"], "normals", 3, _MOST_VERTICES).astype(np.float32)[triangles]
     if found["uvs"] is not None:
         uvs = _shaped(found["uvs"], "uvs", 2, 3 * _MOST_FACES).astype(np.float32)
@@ -84,7 +88,7 @@ def _mesh(found: Mapping[str, object]) -> dict[str, np.ndarray]:
         if len(corners) != len(triangles):
             raise BadScan(f"{len(corners)} faces have UVs, {len(triangles)} have places")
         mesh["uvs"] = corners
-    if found["colors"] is not None and len(np.shape(found["colors"])) == 2 and len(found["colors"]) == len(vertices):
+    if found["colors"] is not None and found["colors"].ndim == 2 and len(found["colors"]) == len(vertices):
         mesh["colors"] = _colors(found["colors"])[triangles]
     return mesh
 
@@ -123,59 +127,61 @@ def _colors(array: np.ndarray) -> np.ndarray:
     return colors
 
 
-def _picture(texture: object) -> bytes | None:
+def _picture(texture: np.ndarray | None) -> bytes | None:
     """A texture array (h, w, 3 or 4), row 0 on top, as a PNG."""
     if texture is None:
         return None
-    if not isinstance(texture, np.ndarray) or texture.ndim != 3 or texture.shape[2] not in (3, 4):
+    if texture.ndim != 3 or texture.shape[2] not in (3, 4) or texture.dtype.kind not in "fiu":
         raise BadScan("its texture is not an array of rows, columns and 3 or 4 channels")
     if not 0 < texture.shape[0] * texture.shape[1] <= _MOST_PIXELS:
         raise BadScan(f"its texture has {texture.shape[1]} x {texture.shape[0]} pixels")
-    values = texture.astype(np.float32) * (255 if texture.dtype.kind == "f" and texture.max() <= 1 else 1)
+    if texture.dtype != np.uint8:
+        scale = 255 if texture.dtype.kind == "f" and texture.max() <= 1 else 1
+        texture = np.round(np.clip(np.nan_to_num(texture.astype(np.float32)) * scale, 0, 255)).astype(np.uint8)
     stream = io.BytesIO()
-    pixels = texture if texture.dtype == np.uint8 else np.round(np.clip(np.nan_to_num(values), 0, 255)).astype(np.uint8)
-    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "PNG", compress_level=1)
+    Image.fromarray(np.ascontiguousarray(texture)).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
 def _read_pickle(path: Path) -> Mapping[str, object]:
-    with path.open("rb") as stream:
-        value = load_plain(stream)
+    value = _load_pickle(path)
     if not isinstance(value, dict):
         raise BadScan("a pickle of something other than named arrays")
     return value
 
 
 def _read_atlas(path: Path) -> object:
-    with path.open("rb") as stream:
-        value = load_plain(stream)
+    value = _load_pickle(path)
     return next((value[n] for n in _NAMES["texture"] if n in value), None) if isinstance(value, dict) else value
+
+
+def _load_pickle(path: Path) -> object:
+    if path.stat().st_size > _MOST_BYTES:
+        raise BadScan(f"a pickle of more than {_MOST_BYTES // 2**30} GiB")
+    return load_plain(path.read_bytes())
 
 
 def _read_npz(path: Path) -> Mapping[str, object]:
     wanted = {name for names in _NAMES.values() for name in names}
     arrays = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                if name in wanted:
-                    arrays[name] = _read_npy(archive, member)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BadScan(f"the .npz cannot be read ({str(error)[:100]})") from error
+    with open_zip(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name in wanted and name not in arrays:
+                arrays[name] = _read_npy(archive, member)
     return arrays
 
 
 def _read_npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    check_member(member)
     with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise BadScan(f"{member.filename[:60]!r} is of an unknown version")
-        shape, fortran, dtype = read(stream)
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if dtype.hasobject or dtype.kind not in "fiub" or size > min(_MOST_BYTES, member.file_size):
-            raise BadScan(f"{member.filename[:60]!r} claims {dtype} {shape}, {member.file_size} bytes are there")
+        # Version 2 is for the long headers of structured arrays, and may ask for 4 GB of header.
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise BadScan(f"{member.filename[:60]!r} is of another version than plain arrays")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.hasobject or dtype.kind not in "fiub" or not 0 <= size <= min(_MOST_BYTES, member.file_size):
+            raise BadScan(f"{member.filename[:60]!r} claims {str(dtype)[:60]} {str(shape)[:60]}, not what is there")
         data = stream.read(size)
     if len(data) != size:
         raise BadScan(f"{member.filename[:60]!r} is cut short")
@@ -186,8 +192,14 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
     except (BadScan, BadPickle) as error:
-        sys.stderr.write(f"\n{error}\n")
-        sys.exit(REFUSED)
-    except Exception as error:  # whatever a stranger's file brings about: it costs that file
-        sys.stderr.write(f"\ncannot be read ({type(error).__name__}: {str(error)[:100]})\n")
-        sys.exit(REFUSED)
+        reason = str(error)
+    except MemoryError:
+        reason = "needs more memory than there is"
+    except Exception as error:
+        # numpy, zlib and tokenize each have exceptions of their own. Numbers and modules are loaded by now: what goes
+        # wrong from here on is this one file's fault, and must not stop the others as a broken importer would.
+        reason = f"its arrays cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+    else:
+        sys.exit(0)
+    sys.stderr.write(f"\n{reason}\n")
+    sys.exit(REFUSED)

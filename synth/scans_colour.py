@@ -95,7 +95,9 @@ def find_beside(mesh: Path, files: set[Path]) -> Path | None:
         places |= {mesh.parent.parent / p.parts[0] for p in above if len(p.parts) > 1 and is_picture_folder(p.parts[0])}
     places |= {inner for place in places - {mesh.parent} for inner in _subfolders(place, files)}
     pictures = sorted(p for p in files if p.parent in places and is_picture(p) and not is_other_map(p.name))
-    meshes = {without_detail(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in MESH_SUFFIXES}
+    # Arrays have their picture of their own, and most pickles beside a mesh are parameters of a body.
+    suffixes = set(MESH_SUFFIXES) - {".pkl", ".npz"}
+    meshes = {without_detail(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in suffixes}
     stem = without_detail(mesh.stem)
     named = [p for p in pictures if p.stem.casefold().startswith(stem)]
     coloured = [p for p in pictures if _words(p.name) & _COLOUR_WORDS]

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from synth.camera import transform_points
+from synth.scans_level import measure_lean
 from synth.scans_overrides import Override
 from synth.scans_profile import edge_points, hull_profile
-from synth.scans_upright import longest_axis, measure_lean, turn_to_z, why_upside_down
+from synth.scans_upright import longest_axis, turn_to_z, why_upside_down
 
 Kind = Literal["full", "bust", "head"]
 Box = tuple[np.ndarray, np.ndarray]
@@ -88,7 +89,7 @@ def _stand_up(
     positions: np.ndarray, triangles: np.ndarray, places: np.ndarray, z_is_up: bool, override: Override
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """(4, 4) rotation that stands a mesh up, what was done, and what the user should look at."""
-    axis = override.up or ("z" if z_is_up else longest_axis(positions))
+    axis = override.up or ("z" if z_is_up else longest_axis(positions, triangles, places))
     turn, changes = np.eye(4), []
     turn[:3, :3] = turn_to_z(axis)
     if override.up is not None:

@@ -15,6 +15,9 @@ _SAMPLED = 4000
 _LONGEST_LINE = 4096
 #: Steps of single precision above this share of the extent call for an offset: 0.02 mm of a person.
 _STEP = 1e-5
+#: Whose own numbers are coarser than these shares of the extent is a staircase already, and no offset mends it: numbers
+#: that were single precision once, as importers would refuse them, and decimals, 3 mm of a person.
+_SINGLE, _DECIMALS = 1 / 4000, 1 / 500
 _PLY_TYPES = {"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
               "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
               "double": "f8", "float64": "f8"}  # fmt: skip
@@ -75,7 +78,22 @@ def _offset(points: np.ndarray) -> np.ndarray:
     reach = min(float(np.abs([low, high]).max()), 1e30)
     if not 0 < float((high - low).max()) < np.spacing(np.float32(reach)) / _STEP:
         return np.zeros(3)
+    if _is_staircase(points[(np.abs(points) < 1e30).all(axis=1)], float((high - low).max())):
+        return np.zeros(3)
     return np.round((low + high) / 2)
+
+
+def _is_staircase(points: np.ndarray, extent: float) -> bool:
+    """Whether the numbers themselves, (N, 3), stand on steps too coarse for a mesh of that extent."""
+    single = points.astype(np.float32)
+    step = np.spacing(np.abs(single)).astype(np.float64)
+    # What was single precision once, and written with fewer digits, lies near its steps; other numbers lie anywhere.
+    was_single = (np.abs(points - single) < 0.1 * step).all(axis=0) & (np.ptp(points, axis=0) > 0)
+    if (was_single & (step.max(axis=0) > _SINGLE * extent)).any():
+        return True
+    coarsest = 10.0 ** np.floor(np.log10(_DECIMALS * extent) + 1)  # the least power of ten above the limit
+    off = np.abs(points / coarsest - np.round(points / coarsest))
+    return bool(((off < 1e-6).all(axis=0) & (np.ptp(points, axis=0) > 0)).any())
 
 
 def _sample_obj(path: Path) -> np.ndarray:

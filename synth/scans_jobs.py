@@ -16,7 +16,8 @@ from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_
 from synth.scans_formats import References, array_references, fbx_references, obj_references, ply_references, sniff
 from synth.scans_gltf import gltf_references
 from synth.scans_overrides import Override
-from synth.scans_prepare import Source, prepare_scan
+from synth.scans_paint import Source
+from synth.scans_prepare import prepare_scan
 from synth.scans_raw import BadScan, HostLimit, Probe
 from synth.scans_store import load_facts
 from synth.scans_tiles import ANY_TILE, find_tiles

@@ -17,6 +17,8 @@ _NEAR = 0.03
 _THIN, _ROUND = 0.08, 2.0
 #: Points of the large parts that nearness is measured to.
 _MOST_POINTS = 50_000
+#: Parts with this share of the largest part's area are people by themselves.
+_PERSON = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ def faces_of_person(positions: np.ndarray, places: np.ndarray) -> tuple[np.ndarr
     large = kept & (parts.area >= _LARGE * parts.area[kept].max(initial=0))
     if not large.any():
         return np.ones(len(places), bool), None
-    small = np.flatnonzero(kept & ~large)
+    small = np.flatnonzero(kept & ~large & (parts.area > 0))
     kept[small] = _near(positions, places, parts, small, large)
     fragments = len(small) - int(kept[small].sum())
     said = [f"{fragments} fragment{'s' * (fragments > 1)}"] if fragments else []
@@ -61,24 +63,32 @@ def repeated_faces(places: np.ndarray) -> np.ndarray:
     return again
 
 
+def sizes_of_people(positions: np.ndarray, triangles: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(N, 3) extents of the largest parts of a mesh; positions (V, 3), triangles (T, 3), places (T, 3)."""
+    by_place = np.zeros((int(places.max()) + 1, 3))
+    by_place[places] = positions[triangles]
+    parts = _find_parts(by_place, places)
+    people = parts.area >= _PERSON * parts.area.max()
+    return (parts.high - parts.low)[people]
+
+
 def _find_parts(positions: np.ndarray, places: np.ndarray) -> _Parts:
     from scipy.sparse import coo_matrix  # with the render extra; readers do without
     from scipy.sparse.csgraph import connected_components
 
     ends = np.concatenate([places[:, [0, 1]], places[:, [1, 2]]])
     graph = coo_matrix((np.ones(len(ends), bool), (ends[:, 0], ends[:, 1])), shape=(len(positions),) * 2)
-    _, of_place = connected_components(graph, directed=False)
-    _, of_face = np.unique(of_place[places[:, 0]], return_inverse=True)
-    corners = positions[places]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    count = int(of_face.max()) + 1
-    order = np.argsort(of_face, kind="stable")
-    starts = np.searchsorted(of_face[order], np.arange(count))
+    count, of_place = connected_components(graph, directed=False)
+    of_face = of_place[places[:, 0]]
+    a, b, c = (positions[places[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+    order = np.argsort(of_place, kind="stable")
+    starts = np.searchsorted(of_place[order], np.arange(count))
     return _Parts(
         of_face=of_face,
         area=np.bincount(of_face, area, count),
-        low=np.minimum.reduceat(corners.min(axis=1)[order], starts),
-        high=np.maximum.reduceat(corners.max(axis=1)[order], starts),
+        low=np.minimum.reduceat(positions[order], starts),
+        high=np.maximum.reduceat(positions[order], starts),
     )
 
 

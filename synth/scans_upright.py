@@ -1,11 +1,12 @@
-"""Which way is up: the file's axis, a body that leans, a person upside down. Shape alone decides; no units.
+"""Which way is up: the file's axis, and a person upside down. Shape alone decides; no units.
 
-Measured on seventeen real and authored scans; every one is found upright as it is, and all but a head with an open neck
-are found upside down when they are turned over. Used by `synth.scans_geometry`.
+Measured on seventeen real and authored scans, each as it is and turned over: all are found but half a face, of which
+nothing tells. What leans is levelled by `synth.scans_level`. Used by `synth.scans_geometry`.
 """
 
 import numpy as np
 
+from synth.scans_parts import sizes_of_people
 from synth.scans_profile import edge_points, hull_profile
 
 #: Turns the file's axis to z, right-handed; for y and z the x axis stays, as cameras' and modellers' axes differ.
@@ -19,19 +20,20 @@ _TO_Z = {
 }
 #: x is up only where it is this much longer than y and z: arms held out are nearly as long as a body.
 _LONG = 1.8
-#: A body this much longer than wide (root of the ratio of its principal moments; bodies 2.2 to 2.6, busts up to 1.9)
-#: has an axis, and stands when that leans by less than this. Standing bodies and a statue in contrapposto: up to 4.7.
-_ELONGATED, _LEANING_DEG, _LYING_DEG = 2.0, 15.0, 60.0
 _SLABS = 64
-_CELL = 0.012
-#: Slabs (shares of the height, from an end) in which two legs are two parts, and a head with its neck is one.
-_SHINS = (0.04, 0.20)
-_LEGS = 0.5
-_HEAD_TO_FEET = 0.7
-#: Slabs at the ends whose hull areas are compared: a bust is cut where it is wide. Lower over upper end, measured:
-#: busts 0.79 to 2.7, bodies 2.1 to 4.9, heads 0.59 to 1.1.
-_END = (0.03, 0.15)
-_NARROW = 0.45
+#: Cells in which parts of a slab are told apart, as a share of the height, and of the widest extent at least.
+_CELL, _LEAST_CELL = 0.012, 1 / 512
+#: Slabs (shares of the height, from an end) in which two legs are two parts of like size, and all else is one or three.
+_LEGS, _LIKE = (0.05, 0.30), 0.4
+#: Slabs of less hull area than this, over squared height, are hair, a cable or a splinter: passed over at an end, up to
+#: a share of the height. Crowns of bodies start with 0.002 and more.
+_SPLINTER, _MOST_SPLINTER = 0.0015, 0.15
+#: What speaks for "upright" adds up (`_evidence`), measured: bodies 4.5 to 6.3, busts 2.4 to 3.4, a head with an open
+#: neck 2.1; half a face 0.1, a bust that rolled by 37 degrees 0.4. Turned over all change sign.
+_STRONG = 1.5
+#: Who stands on two legs is not turned over for a tray above the head, and without legs both measures of the ends must
+#: say so: an umbrella is wide, but not blunt.
+_MOST_LEGS, _AGREEING = 0.5, 0.25
 #: Open edges lie at the cut: the lowest point of a neck or a chest.
 _LEAST_OPEN, _HIGH = 20, 0.9
 
@@ -41,81 +43,82 @@ def turn_to_z(axis: str) -> np.ndarray:
     return np.array(_TO_Z[axis], np.float64)
 
 
-def longest_axis(positions: np.ndarray) -> str:
-    """`y` or `z`, whichever is longer, or `x` where it is much longer than both. positions (V, 3)."""
-    x, y, z = np.ptp(positions, axis=0)
-    if x > _LONG * max(y, z):
-        return "x"
-    return "y" if y >= z else "z"
+def longest_axis(positions: np.ndarray, triangles: np.ndarray, places: np.ndarray) -> str:
+    """`y` or `z`, whichever is longer, or `x` where it is much longer than both, also of each person by itself.
 
-
-def measure_lean(positions: np.ndarray, triangles: np.ndarray) -> tuple[float, np.ndarray]:
-    """(degrees, rotation): how far a body's long axis is from z, and the smallest turn that stands it up.
-
-    (0, identity) where the shape has no long axis, or lies. positions (V, 3), z up; triangles (T, 3).
+    positions (V, 3), triangles (T, 3); places: (T, 3) numbers of positions, equal where they are.
     """
-    corners = positions[triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    centres = corners.mean(axis=1)
-    weight = area / area.sum()
-    offset = centres - np.einsum("i,ij->j", weight, centres)
-    moments, axes = np.linalg.eigh(np.einsum("i,ij,ik->jk", weight, offset, offset))
-    axis = axes[:, 2] * (1.0 if axes[2, 2] >= 0 else -1.0)
-    lean = float(np.degrees(np.arccos(np.clip(axis[2], -1, 1))))
-    if moments[2] < _ELONGATED**2 * moments[1] or not _LEANING_DEG <= lean <= _LYING_DEG:
-        return 0.0, np.eye(3)
-    return lean, _turn_between(axis, np.array([0.0, 0.0, 1.0]))
+    x, y, z = np.ptp(positions, axis=0)
+    if x > _LONG * max(y, z):  # two people side by side are wide, but neither of them lies
+        people = sizes_of_people(positions, triangles, places)
+        if (people[:, 0] > _LONG * people[:, 1:].max(axis=1)).all():
+            return "x"
+    return "y" if y >= z else "z"
 
 
 def why_upside_down(positions: np.ndarray, triangles: np.ndarray, places: np.ndarray) -> str | None:
     """What shows that a person stands on the head; None where nothing does. places: (T, 3) numbers of positions."""
-    points = edge_points(positions, triangles)
-    areas = hull_profile(points)
-    low, high = (int(share * len(areas)) for share in _END)
-    lower, upper = areas[low:high].max(), areas[::-1][low:high].max()
-    lower_parted, upper_parted = _parted(points)
-    if upper_parted - lower_parted > _LEGS:  # raised arms, or legs: those end in feet, and the other end in a head
-        return "two legs at the top" if lower < _HEAD_TO_FEET * upper else None
-    if lower_parted > _LEGS:
-        return None
-    if lower < _NARROW * upper:
+    legs, wide, blunt = _evidence(edge_points(positions, triangles))
+    total = 2 * legs + wide + blunt
+    if total <= -_STRONG and legs < -_MOST_LEGS:
+        return "two legs at the top"
+    if total <= -_STRONG and legs <= _MOST_LEGS and max(wide, blunt) < -_AGREEING:
         return "its wide end at the top"
-    open_heights = _open_heights(positions, triangles, places)
-    if lower < upper / _NARROW and len(open_heights) >= _LEAST_OPEN and np.percentile(open_heights, 10) > _HIGH:
-        return "its cut at the top"
+    if total < 0 and legs <= _MOST_LEGS:
+        open_heights = _open_heights(positions, triangles, places)
+        if len(open_heights) >= _LEAST_OPEN and np.percentile(open_heights, 10) > _HIGH:
+            return "its cut at the top"
     return None
 
 
-def _turn_between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(3, 3) smallest rotation that takes unit vector `one` to `other`, which is not its opposite (Rodrigues)."""
-    v = np.cross(one, other)
-    k = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-    return np.eye(3) + k + k @ k / (1 + one @ other)
+def _evidence(points: np.ndarray) -> tuple[float, float, float]:
+    """(legs, wide, blunt): what speaks for upright; negative speaks for upside down. points (P, 3).
+
+    legs: -1 to 1, share of slabs with two like parts below, less that above. wide and blunt: people stand on soles, a
+    plinth or a cut, wide at once, and end in the dome of a head, which widens as one goes down. So -2 to 2 the natural
+    logarithm of the lower end's hull area over the upper's, and -1.5 to 1.5 that of how blunt the ends are, where an
+    end is blunt that has at its tip as much area as further in.
+    """
+    areas = hull_profile(points)
+    low, high = _from_tip(areas), _from_tip(areas[::-1])
+    wide = np.log(low[:3].max() / high[:3].max())
+    blunt = np.log((low[1] / low[7]) / (high[1] / high[7]))
+    lower, upper = _paired(points)
+    return lower - upper, float(np.clip(wide, -2, 2)), float(np.clip(blunt, -1.5, 1.5))
 
 
-def _parted(points: np.ndarray) -> tuple[float, float]:
-    """Share of slabs near the lower and the upper end that hold two parts or more of like size."""
-    from scipy import ndimage  # with the render extra; readers do without
+def _from_tip(areas: np.ndarray) -> np.ndarray:
+    """(8,) hull areas of the first slabs that are more than a splinter."""
+    most = int(_MOST_SPLINTER * len(areas))
+    solid = np.flatnonzero(areas[: most + 1] >= _SPLINTER)
+    start = int(solid[0]) if len(solid) else 0
+    return np.maximum(areas[start : start + 8], 1e-4)
 
+
+def _paired(points: np.ndarray) -> tuple[float, float]:
+    """Share of slabs near the lower and near the upper end that hold two parts of like size, and no third."""
     low, height = points[:, 2].min(), np.ptp(points[:, 2])
     slab = np.minimum(((points[:, 2] - low) / height * _SLABS).astype(np.int64), _SLABS - 1)
-    cells = ((points[:, :2] - points[:, :2].min(axis=0)) / (_CELL * height)).astype(np.int64)
-    ends = []
-    first, last = (round(share * _SLABS) for share in _SHINS)
-    for slabs in (range(first, last), range(_SLABS - last, _SLABS - first)):
-        parted = 0
-        for number in slabs:
-            inside = cells[slab == number]
-            if len(inside) == 0:
-                continue
-            inside = np.minimum(inside - inside.min(axis=0), 2000)
-            grid = np.zeros(inside.max(axis=0) + 3, bool)
-            grid[inside[:, 0] + 1, inside[:, 1] + 1] = True
-            labels, _ = ndimage.label(ndimage.binary_dilation(grid), np.ones((3, 3)))
-            sizes = np.bincount(labels.ravel())[1:]
-            parted += int((sizes > 0.15 * sizes.max()).sum() >= 2)
-        ends.append(parted / len(slabs))
-    return ends[0], ends[1]
+    across = points[:, :2] - points[:, :2].min(axis=0)
+    cells = (across / max(_CELL * height, _LEAST_CELL * across.max())).astype(np.int64)
+    first, last = (round(share * _SLABS) for share in _LEGS)
+    lower = [_is_pair(cells[slab == number]) for number in range(first, last)]
+    upper = [_is_pair(cells[slab == _SLABS - 1 - number]) for number in range(first, last)]
+    return float(np.mean(lower)), float(np.mean(upper))
+
+
+def _is_pair(cells: np.ndarray) -> bool:
+    """Whether the cells (N, 2) of a slab's outline fall into two parts of like size."""
+    from scipy import ndimage  # with the render extra; readers do without
+
+    if len(cells) == 0:
+        return False
+    cells = cells - cells.min(axis=0)
+    grid = np.zeros(cells.max(axis=0) + 3, bool)
+    grid[cells[:, 0] + 1, cells[:, 1] + 1] = True
+    labels, _ = ndimage.label(ndimage.binary_fill_holes(ndimage.binary_dilation(grid)), np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel())[1:]
+    return int((sizes > _LIKE * sizes.max()).sum()) == 2
 
 
 def _open_heights(positions: np.ndarray, triangles: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -5,22 +5,26 @@ Only files that a scan can use are unpacked; names that lead out, links, encrypt
 
 import os
 import re
-import stat
+import shutil
 import unicodedata
 import zipfile
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from synth.scans_files import MESH_SUFFIXES, PICTURE_SUFFIXES, new_sibling, printable
 from synth.scans_raw import BadScan
+from synth.scans_zipfile import check_member, open_zip
 
 #: What a scan can use.
 _USEFUL = {*MESH_SUFFIXES, *PICTURE_SUFFIXES, ".mtl", ".bin", ".txt", ".md", ".html", ".pdf"}
 _MOST_MEMBERS = 4096
 _MOST_BYTES = 16 * 2**30
-#: A member above 64 MiB that shrinks more than this is a bomb; meshes and pictures shrink to a tenth at most.
+#: What is above 64 MiB, as a member or as a whole, and has shrunk more than this, is a bomb; meshes and pictures shrink
+#: to a tenth at most.
 _SMALL, _MOST_RATIO = 64 * 2**20, 100
 _LONGEST_NAME = 200
+#: A drive, a stream of NTFS, or what a terminal would take for a command.
+_ODD = re.compile(r"[\0-\x1f\x7f-\x9f:]")
 _DONE = ".unpacked"
 
 
@@ -29,23 +33,19 @@ def unpack_zip(path: Path, sha256: str, cache: Path) -> Path:
     folder = cache / "zips" / sha256[:32]
     if (folder / _DONE).is_file():
         return folder
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = _useful(archive)
-            with new_sibling(folder) as new:
-                new.mkdir()
-                for name, member in members.items():
-                    _extract(archive, member, new / name)
-                (new / _DONE).touch()
-                try:
-                    os.rename(new, folder)
-                except OSError:
-                    if not (folder / _DONE).is_file():
-                        raise  # else another process was first
-    except BadScan:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BadScan(f"the zip cannot be read ({' '.join(str(error).split())[:100]})") from error
+    with open_zip(path) as archive:
+        members = _useful(archive)
+        _check_total(members.values(), path.stat().st_size, cache)
+        with new_sibling(folder) as new:
+            new.mkdir()
+            for name, member in members.items():
+                _extract(archive, member, new / name)
+            (new / _DONE).touch()
+            try:
+                os.rename(new, folder)
+            except OSError:
+                if not (folder / _DONE).is_file():
+                    raise  # else another process was first
     return folder
 
 
@@ -68,8 +68,6 @@ def _useful(archive: zipfile.ZipFile) -> dict[Path, zipfile.ZipInfo]:
         if key not in taken:
             taken.add(key)
             found[Path(*parts)] = info
-    if sum(info.file_size for info in found.values()) > _MOST_BYTES:
-        raise BadScan(f"the zip would unpack to more than {_MOST_BYTES // 2**30} GiB")
     if not any(name.suffix.lower() in MESH_SUFFIXES for name in found):
         raise BadScan("no mesh in the zip")
     return found
@@ -77,23 +75,29 @@ def _useful(archive: zipfile.ZipFile) -> dict[Path, zipfile.ZipInfo]:
 
 def _parts(name: str) -> list[str]:
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    odd = any(
-        part == ".." or re.search(r"[\0-\x1f:]", part) or len(os.fsencode(part)) > _LONGEST_NAME for part in parts
-    )
+    odd = any(part == ".." or _ODD.search(part) or len(os.fsencode(part)) > _LONGEST_NAME for part in parts)
     if not parts or odd or name.startswith(("/", "\\")):
         raise BadScan(f"the zip holds the name {printable(name)[:60]!r}, which leads out of it or cannot be")
     return parts
 
 
 def _check(info: zipfile.ZipInfo) -> None:
-    shown = printable(info.filename)[:60]
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG):
-        raise BadScan(f"the zip holds a link or device: {shown!r}")
-    if info.flag_bits & 1:
-        raise BadScan("the zip is encrypted; unpack it yourself")
+    check_member(info)
     if info.file_size > _SMALL and info.file_size > _MOST_RATIO * max(info.compress_size, 1):
-        raise BadScan(f"{shown!r} in the zip grows {info.file_size // max(info.compress_size, 1)} times: a bomb")
+        times = info.file_size // max(info.compress_size, 1)
+        raise BadScan(f"{printable(info.filename)[:60]!r} in the zip grows {times} times: a bomb")
+
+
+def _check_total(infos: Iterable[zipfile.ZipInfo], zip_bytes: int, cache: Path) -> None:
+    """Raises BadScan where all members together are a bomb, or more than there is room for."""
+    total = sum(info.file_size for info in infos)
+    if total > _MOST_BYTES:
+        raise BadScan(f"the zip would unpack to more than {_MOST_BYTES // 2**30} GiB")
+    if total > _SMALL and total > _MOST_RATIO * zip_bytes:  # each of them may be small, and some share their bytes
+        raise BadScan(f"the zip grows {total // zip_bytes} times: a bomb")
+    cache.mkdir(parents=True, exist_ok=True)
+    if total > (free := shutil.disk_usage(cache).free):
+        raise BadScan(f"the zip would unpack to {total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free in the cache")
 
 
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:

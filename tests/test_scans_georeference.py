@@ -46,6 +46,17 @@ def test_what_is_near_or_nothing_is_copied_byte_for_byte(tmp_path, text):
     assert (tmp_path / "b.obj").read_text() == text
 
 
+@pytest.mark.parametrize("spoil", [lambda p: p.astype(np.float32), lambda p: np.round(p, 2)])
+def test_what_is_a_staircase_already_is_left_to_be_refused(tmp_path, spoil):
+    points = spoil(np.random.default_rng(0).uniform(0, 1.7, (500, 3)) + MAP)
+    for digits in ("%.3f", "%.9f"):
+        text = "\n".join("v " + " ".join(digits % value for value in point) for point in points)
+        (tmp_path / "far.obj").write_text(text + "\nf 1 2 3\n")
+        assert not shift_obj(tmp_path / "far.obj", tmp_path / "near.obj").any()
+        (tmp_path / "far.ply").write_bytes(ply(points, "binary_little_endian"))
+        assert shift_ply(tmp_path / "far.ply", tmp_path / "near.ply") is None
+
+
 def ply(points: np.ndarray, kind: str, code: str = "d", tail: bytes = b"\x03\0\0\0\0\x01\0\0\0\x02\0\0\0") -> bytes:
     name = {"d": "double", "f": "float"}[code]
     head = f"ply\nformat {kind} 1.0\nelement vertex {len(points)}\nproperty uchar red\nproperty {name} x\n"

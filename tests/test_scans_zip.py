@@ -2,7 +2,9 @@
 
 import io
 import os
+import shutil
 import stat
+import struct
 import zipfile
 from pathlib import Path
 
@@ -79,6 +81,45 @@ def test_links_bombs_and_broken_zips_are_refused(tmp_path):
     (tmp_path / "locked.zip").write_bytes(_encrypted(zipped(tmp_path / "w2.zip", {"a.obj": "full"}).read_bytes()))
     assert "encrypted" in refused(tmp_path / "locked.zip")
     assert "members" in refused(zipped(tmp_path / "many.zip", {f"{i}.obj": "" for i in range(5000)}))
+
+
+def test_bombs_of_many_members_long_directories_and_odd_packing(tmp_path):
+    def refused(path: Path) -> str:
+        with pytest.raises(BadScan) as caught:
+            unpack_zip(path, "4" * 64, tmp_path / "cache")
+        assert not list((tmp_path / "cache").rglob("*.obj"))
+        return str(caught.value)
+
+    many = zipped(tmp_path / "many.zip", {f"{i}.obj": bytes(20 * 2**20) for i in range(6)})
+    assert "bomb" in refused(many)  # none of them large
+    assert "bomb" in refused(_overlapping(tmp_path / "overlap.zip", 300, 20 * 2**20))
+    assert (tmp_path / "overlap.zip").stat().st_size < 50_000  # for 6 GB
+    assert "packed in a way" in refused(zipped(tmp_path / "lzma.zip", {"a.obj": "full"}, zipfile.ZIP_LZMA))
+    entry = b"PK\x01\x02" + bytes(24) + (5).to_bytes(2, "little") + bytes(16) + b"a.obj"
+    body = entry * (5 * 2**20 // len(entry))
+    end = b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, 65535, 65535, len(body), 0, 0)
+    (tmp_path / "directory.zip").write_bytes(body + end)
+    assert "directory is larger" in refused(tmp_path / "directory.zip")
+
+
+def _overlapping(path: Path, count: int, size: int) -> Path:
+    """One packed member under `count` names, as in Fifield's 42 kB bomb."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("000.obj", bytes(size))
+    data = path.read_bytes()
+    start, end = data.index(b"PK\x01\x02"), data.index(b"PK\x05\x06")
+    entries = b"".join(data[start:end].replace(b"000.obj", b"%03d.obj" % i) for i in range(count))
+    path.write_bytes(
+        data[:start] + entries + b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, count, count, len(entries), start, 0)
+    )
+    return path
+
+
+def test_a_full_disk_is_said_before_anything_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("synth.scans_zip.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    path = zipped(tmp_path / "a.zip", {"a.obj": "full"})
+    with pytest.raises(BadScan, match="free in the cache"):
+        unpack_zip(path, "5" * 64, tmp_path / "cache")
 
 
 def _encrypted(data: bytes) -> bytes:
