@@ -7,6 +7,7 @@ it agrees with the mesh. Bytes come out; `synth.scans_prepare` writes them.
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,8 @@ _OTHER_WORDS = {"norm", "normal", "normals", "nrm", "nor", "nmap", "gloss", "glo
 _MESH_FOLDER = re.compile(r"scenes?|source|mesh(?:es)?|models?|geometry|obj|fbx|ply", re.IGNORECASE)
 #: Side of the picture that is compared with the mesh: texels average out noise, features stay.
 _COMPARE_PX = 512
+#: Rows of a large picture that are looked at at a time.
+_STRIP = 256
 _MOST_TRIANGLES = 60_000
 _LEAST_SEAMS = 40
 #: Agreement of picture and mesh, measured: right 0.70 to 1.6, upside down -0.3 to 0.9 and at least 0.25 less than
@@ -57,7 +60,7 @@ def read_picture(data: bytes) -> Picture:
     """Decodes a picture. PNG and JPEG of 8-bit RGB or grey stay as they are, all else becomes a PNG.
 
     Raises ValueError with the reason when it is no picture, cut short or larger than 2**28 pixels. At its largest it
-    takes 1.6 GB for a while.
+    takes 1.8 GB for a while.
     """
     try:
         image = _open(data)
@@ -71,9 +74,7 @@ def read_picture(data: bytes) -> Picture:
         raise ValueError("is not a picture") from error
     except _UNREADABLE as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())[:120] or type(error).__name__})") from error
-    alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
-    transparent = alpha is not None and alpha.min() < 250
-    return Picture(suffix, data, *image.size, _shrunk(image), alpha if transparent else None)
+    return Picture(suffix, data, *image.size, _shrunk(image), _alpha(image))
 
 
 def decode_picture(data: bytes) -> Image.Image:
@@ -209,6 +210,22 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """(H, W) uint8 where any of it is transparent."""
+    if image.mode != "RGBA":
+        return None
+    alpha = np.empty((image.height, image.width), np.uint8)
+    for row, strip in _strips(image):
+        alpha[row : row + _STRIP] = np.asarray(strip.getchannel("A"))
+    return alpha if alpha.min() < 250 else None
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, part) of a picture: Pillow makes two copies of what becomes an array, and a 16k one has a GiB."""
+    for row in range(0, image.height, _STRIP):
+        yield row, image.crop((0, row, image.width, min(row + _STRIP, image.height)))
+
+
 def _shrunk(image: Image.Image) -> np.ndarray:
     """(h, w, 3) uint8, at most 512 on a side. Band by band: a second copy of a 16k picture would be another GiB."""
     factor = max(1, max(image.size) // (2 * _COMPARE_PX))
@@ -230,9 +247,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _cut_to_eight(image: Image.Image) -> Image.Image:
     top = 65535.0 if image.mode.startswith("I") else 1.0
     codes = np.empty((image.height, image.width), np.uint8)
-    for row in range(0, image.height, 256):  # a 16k picture would take 2 GiB as numbers
-        values = np.asarray(image.crop((0, row, image.width, min(row + 256, image.height))), dtype=np.float64)
-        codes[row : row + 256] = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
+    for row, strip in _strips(image):
+        values = np.asarray(strip, dtype=np.float64)
+        codes[row : row + _STRIP] = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
     return Image.fromarray(codes)
 
 

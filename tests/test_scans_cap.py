@@ -101,14 +101,14 @@ def test_a_jpeg_stays_a_jpeg_and_size_is_told():
 
 def test_one_picture_of_several_materials_stays_one():
     stream = io.BytesIO()
-    Image.new("L", (8192, 8192), 100).save(stream, "PNG")
+    Image.new("L", (4096, 4096), 100).save(stream, "PNG")
     dense, same = read_picture(stream.getvalue()), read_picture(stream.getvalue())
     positions, triangles, uvs = cube_sphere(6)
     corners, material = 0.13 * positions[triangles], np.arange(len(triangles)) % 3
-    box = (np.full(3, -0.13), np.full(3, 0.13))
+    box = (np.full(3, -0.26), np.full(3, 0.26))  # a head with its shoulders
     capped = cap_pictures([dense, same, None], corners, uvs[triangles], material, {"face": box})
-    assert capped.pictures[0] is capped.pictures[1] and capped.pictures[0].width == 4096 and capped.pictures[2] is None
-    assert len(capped.changes) == 1 and "8192 px made 4096 px" in capped.changes[0]
+    assert capped.pictures[0] is capped.pictures[1] and capped.pictures[0].width == 2048 and capped.pictures[2] is None
+    assert len(capped.changes) == 1 and "4096 px made 2048 px" in capped.changes[0]
     whole = (10 * box[0], 10 * box[1])
     assert cap_pictures([dense], corners, uvs[triangles], material * 0, {"full": whole, "face": box}).changes == (
         capped.changes
