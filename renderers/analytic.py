@@ -112,7 +112,11 @@ def _tint(key: str) -> np.ndarray:
 
 
 def _sky(recipe: SceneRecipe) -> np.ndarray:
-    """A vertical gradient in the background's own hue: (H, W, 3) linear."""
+    """A vertical gradient in the background's own hue: (H, W, 3) linear. A plate's does not turn with the camera."""
+    plate = recipe.background.plate
+    if plate is not None:
+        up = np.linspace(1, -1, recipe.camera.height)[:, None] * np.ones(recipe.camera.width)
+        return ((0.35 + 0.3 * up)[..., None] * _tint(plate.sha256)).astype(np.float32)
     directions = pixel_rays(recipe.camera) @ np.array(recipe.camera.world_from_camera)[:3, :3].T
     up = directions[..., 2] / np.linalg.norm(directions, axis=-1)
     return ((0.35 + 0.3 * up)[..., None] * _tint(recipe.background.sha256)).astype(np.float32)

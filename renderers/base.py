@@ -25,7 +25,7 @@ def make_renderer(
 ) -> Renderer:
     """The renderer of a name. Heavy imports happen here, in the process that renders.
 
-    scan_store: folder of prepared scans, by key. background_store: folder of prepared panoramas, by sha256.
+    scan_store: folder of prepared scans, by key. background_store: folder of prepared panoramas and plates, by sha256.
     device: cpu, cuda, optix, hip, metal or oneapi. threads: 0 takes every core.
     """
     if engine == "analytic":

@@ -6,12 +6,8 @@ the labels of every frame. Data goes in through `renderers.blender_scene`; passe
 EXR in memory, for headless Blender gives pixels to files only.
 """
 
-import contextlib
 import ctypes.util
-import os
 import shutil
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +16,16 @@ import numpy as np
 import OpenEXR
 
 from renderers import blender_scene
+from renderers.blender_quiet import stdout_to
 from renderers.core import Core
 from renderers.denoise import Denoiser, denoise_light
 from renderers.film import composite, develop, to_8bit
 from renderers.panorama import render_panorama, shrink_panorama
+from renderers.plate import render_plate
 from renderers.proof import check_depth, check_subject, count_labels
 from renderers.raycast import Labels, ScanCaster, cast_labels
 from renderers.surface import ScanPaint, lookup_albedo, lookup_trust
-from synth.backgrounds import load_panorama
+from synth.backgrounds import load_panorama, load_plate
 from synth.camera import Camera, project
 from synth.errors import UserError
 from synth.recipe import Material, SceneRecipe
@@ -83,6 +81,7 @@ class BlenderRenderer:
         self._world = blender_scene.build_world()
         self._loaded: list[_Loaded] = []
         self._panorama: tuple[str, np.ndarray] | None = None
+        self._plate: np.ndarray | None = None
         self._core = Core() if threads == 1 and device == "cpu" else None
         self._denoiser = Denoiser(threads)
         self._retired: list[bpy.types.Image | None] = []
@@ -112,8 +111,7 @@ class BlenderRenderer:
         if self._denoises_light(recipe):
             premultiplied[window][..., :3] = denoise_light(passes.colour, passes.albedo, self._denoiser)
         alpha = np.clip(premultiplied[..., 3], 0, 1)
-        background = render_panorama(panorama, camera, recipe.background.yaw_deg, wanted=alpha < 1)
-        linear = composite(premultiplied[..., :3], alpha, background)
+        linear = composite(premultiplied[..., :3], alpha, self._render_background(recipe, panorama, alpha < 1))
         return Sample(
             recipe=recipe,
             rgb=develop(linear, recipe.film),
@@ -141,15 +139,15 @@ class BlenderRenderer:
     def save_blend(self, path: Path) -> None:
         """The scene of the last recipe as a file that opens in Blender, with all pictures packed inside.
 
-        Its world is the panorama as it lights, at most 1024 texels wide; what is seen of it in a sample is sharper.
+        Its world is the panorama as it lights, at most 1024 texels wide; what is seen of it in a sample is sharper. A
+        plate lies behind as a picture of the frame's size, put there by compositing.
         """
         self._scene.render.use_border = self._scene.render.use_crop_to_border = False
-        self._scene.render.film_transparent = False
-        for image in bpy.data.images:
-            if image.packed_file is None and image.size[0]:
-                image.pack()
-        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
-        self._scene.render.film_transparent = True
+        with blender_scene.backdrop(self._scene, self._plate):
+            for image in bpy.data.images:
+                if image.packed_file is None and image.size[0]:
+                    image.pack()
+            bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, check_existing=False)
 
     def close(self) -> None:
         """Removes the folder in memory; the process should end soon after, Blender keeps what it allocated."""
@@ -209,6 +207,16 @@ class BlenderRenderer:
         blender_scene.turn_world(self._world, recipe.background.yaw_deg)
         return self._panorama[1]
 
+    def _render_background(self, recipe: SceneRecipe, panorama: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        """Linear colour (H, W, 3) behind the subject, where `wanted` (H, W); anything finite elsewhere."""
+        plate = recipe.background.plate
+        if plate is None:
+            self._plate = None
+            return render_panorama(panorama, recipe.camera, recipe.background.yaw_deg, wanted=wanted)
+        pixels = load_plate(self._background_store, plate.sha256)
+        self._plate = render_plate(pixels, plate, recipe.camera.shape, recipe.film.exposure_ev)
+        return self._plate
+
     def _denoises_light(self, recipe: SceneRecipe) -> bool:
         """Whether the light is denoised by us. Cycles denoises what shines, and what a GPU renders, on the GPU."""
         return (
@@ -225,7 +233,7 @@ class BlenderRenderer:
         scene.cycles.seed = film.cycles_seed
         scene.cycles.use_denoising = film.denoise and not self._denoises_light(recipe)
         scene.cycles.sample_clamp_indirect = _CLAMP_INDIRECT * 2.0**-film.exposure_ev
-        with _stdout_to(self._folder / "blender.log"):
+        with stdout_to(self._folder / "blender.log"):
             bpy.ops.render.render(write_still=True)
         bpy.data.batch_remove([image for image in self._retired if image is not None])
         self._retired = []
@@ -241,20 +249,6 @@ class BlenderRenderer:
 
         albedo = stacked("DiffCol", "RGB") if self._engine == "cycles" else None
         return _Passes(stacked("Combined", "RGBA"), albedo, depth)
-
-
-@contextlib.contextmanager
-def _stdout_to(log: Path) -> Iterator[None]:
-    """Blender reports every frame on C's standard output, past sys.stdout: kept, but out of the user's way."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    with open(log, "wb") as file:  # the last frame's report is enough
-        os.dup2(file.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
 
 
 def _set_border(render: bpy.types.RenderSettings, camera: Camera, window: tuple[slice, slice]) -> None:

@@ -4,7 +4,8 @@ Called by `renderers.blender`; everything comes from prepared arrays, so that Bl
 except the pictures of textures, which ingestion has opened before.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import bpy
 import numpy as np
@@ -101,15 +102,8 @@ def light_world(world: bpy.types.World, panorama: np.ndarray) -> bpy.types.Image
     """
     node = world.node_tree.nodes["panorama"]
     replaced = node.image
-    h, w = panorama.shape[:2]
-    image = bpy.data.images.new("panorama", w, h, float_buffer=True, alpha=False)
-    image.colorspace_settings.name = "Linear Rec.709"
-    pixels = np.ones((h, w, 4), np.float32)
-    pixels[..., :3] = panorama[::-1]  # Blender's rows start at the bottom
-    image.pixels.foreach_set(pixels.ravel())
-    image.update()
-    node.image = image
-    world.cycles.sample_map_resolution = _LIGHT_MAP_SCALE * w
+    node.image = _float_image("panorama", panorama)
+    world.cycles.sample_map_resolution = _LIGHT_MAP_SCALE * panorama.shape[1]
     world.update_tag()
     return replaced
 
@@ -117,6 +111,50 @@ def light_world(world: bpy.types.World, panorama: np.ndarray) -> bpy.types.Image
 def turn_world(world: bpy.types.World, yaw_deg: float) -> None:
     """Turns the panorama counter-clockwise about z: the mapping turns the lookup the other way."""
     world.node_tree.nodes["turn"].inputs["Rotation"].default_value = (0.0, 0.0, -np.radians(yaw_deg))
+
+
+@contextlib.contextmanager
+def backdrop(scene: bpy.types.Scene, light: np.ndarray | None) -> Iterator[None]:
+    """For a while the scene shows what is behind its subjects: its world, or a picture (H, W, 3) of linear light."""
+    scene.render.film_transparent = light is not None
+    image = None if light is None else _float_image("plate", light)
+    if image is not None:
+        _composite_over(scene, image)
+    try:
+        yield
+    finally:
+        scene.render.film_transparent = True
+        if image is not None:
+            scene.node_tree.nodes.clear()
+            scene.use_nodes = scene.render.use_compositing = False
+            bpy.data.images.remove(image)
+
+
+def _composite_over(scene: bpy.types.Scene, image: bpy.types.Image) -> None:
+    scene.use_nodes = scene.render.use_compositing = True
+    nodes, links = scene.node_tree.nodes, scene.node_tree.links
+    nodes.clear()
+    picture, layers = nodes.new("CompositorNodeImage"), nodes.new("CompositorNodeRLayers")
+    over, result = nodes.new("CompositorNodeAlphaOver"), nodes.new("CompositorNodeComposite")
+    picture.image = image
+    fit = nodes.new("CompositorNodeScale")
+    fit.space = "RENDER_SIZE"
+    links.new(picture.outputs["Image"], fit.inputs["Image"])
+    links.new(fit.outputs["Image"], over.inputs[1])
+    links.new(layers.outputs["Image"], over.inputs[2])
+    links.new(over.outputs["Image"], result.inputs["Image"])
+
+
+def _float_image(name: str, light: np.ndarray) -> bpy.types.Image:
+    """A picture (h, w, 3) of linear light in Blender's memory."""
+    h, w = light.shape[:2]
+    image = bpy.data.images.new(name, w, h, float_buffer=True, alpha=False)
+    image.colorspace_settings.name = "Linear Rec.709"
+    pixels = np.ones((h, w, 4), np.float32)
+    pixels[..., :3] = light[::-1]  # Blender's rows start at the bottom
+    image.pixels.foreach_set(pixels.ravel())
+    image.update()
+    return image
 
 
 def _fill_mesh(mesh: bpy.types.Mesh, scan: PreparedScan) -> None:

@@ -8,7 +8,6 @@ refused, and a copy that refers to nothing is laid out in a temporary folder. On
 import json
 import mmap
 import os
-import shutil
 import sys
 import tempfile
 from dataclasses import replace
@@ -17,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from synth.sandbox import ChildFailed, last_line, run_child
+from synth.scans_arrays import atlas_of
 from synth.scans_formats import obj_references, ply_references, read_mtl, sniff
+from synth.scans_georeference import shift_obj, shift_ply
 from synth.scans_gltf import Gltf, read_gltf, stage_gltf
 from synth.scans_raw import BadScan, HostLimit, ImporterBroken, RawMaterial, RawMesh, RawPicture
 
@@ -29,21 +30,25 @@ REFUSED, BROKEN = 3, 4
 
 
 def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB) -> RawMesh:
-    """All surfaces of a mesh file (.obj .ply .glb .gltf .fbx, any case) in the file's own coordinates.
+    """All surfaces of a mesh file (.obj .ply .glb .gltf .fbx .pkl .npz, any case) in the file's own coordinates.
 
     root: the folder that nothing may be read outside of. Raises BadScan with the reason when the file is not usable,
     ImporterBroken when Blender does not start here.
     """
     sniff(path)
+    if path.suffix.lower() in (".pkl", ".npz"):
+        return _probe_arrays(path, timeout_s, memory_mb)
     with tempfile.TemporaryDirectory(prefix="synth-import-", ignore_cleanup_errors=True) as scratch:
         stage, out = Path(scratch, "in"), Path(scratch, "out")
         stage.mkdir()
         out.mkdir()
         suffix = path.suffix.lower()
         gltf = read_gltf(path, root) if suffix in (".glb", ".gltf") else None
-        source = stage_gltf(gltf, stage) if gltf else _stage_plain(path, root, stage / f"scan{suffix}")
+        source, offset = stage_gltf(gltf, stage) if gltf else stage / f"scan{suffix}", np.zeros(3)
+        if not gltf:
+            offset = _stage_plain(path, root, source)
         _run_blender(source, out, scratch, timeout_s, memory_mb)
-        mesh = _load(out)
+        mesh = _load(out, offset)
     if gltf:
         return _with_gltf_pictures(mesh, gltf)
     if suffix == ".obj":
@@ -53,40 +58,60 @@ def probe(path: Path, root: Path, timeout_s: float = TIMEOUT_S, memory_mb: int =
     return mesh
 
 
-def _stage_plain(path: Path, root: Path, staged: Path) -> Path:
+def _stage_plain(path: Path, root: Path, staged: Path) -> np.ndarray:
+    """Lays out the file as Blender may read it; returns the offset that was taken off its vertices, (3,)."""
+    if path.suffix.lower() == ".obj":
+        offset = shift_obj(path, staged)
+        _without_libraries(staged)
+        return offset
     if path.suffix.lower() == ".ply":
         ply_references(path, root)  # refuses a header that lies: Blender would abort on it
-    if path.suffix.lower() != ".obj":
-        staged.symlink_to(path.resolve())
-        return staged
-    shutil.copyfile(path, staged)
-    os.chmod(staged, 0o600)
-    with staged.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as data:
+        offset = shift_ply(path, staged)
+        if offset is not None:
+            return offset
+    staged.symlink_to(path.resolve())
+    return np.zeros(3)
+
+
+def _without_libraries(obj: Path) -> None:
+    """Blender follows `mtllib` wherever it leads: it becomes a comment. We read the library ourselves."""
+    with obj.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as data:
         at = data.find(b"mtllib")
-        while at >= 0:  # Blender follows the name wherever it leads; we read the library ourselves
+        while at >= 0:
             data[at] = ord("#")
             at = data.find(b"mtllib", at)
-    return staged
+
+
+def _probe_arrays(path: Path, timeout_s: float, memory_mb: int) -> RawMesh:
+    """A mesh that is arrays: read without Blender, in a child all the same."""
+    with tempfile.TemporaryDirectory(prefix="synth-import-", ignore_cleanup_errors=True) as scratch:
+        atlas = atlas_of(path)
+        arguments = [str(path), scratch, *([str(atlas)] if atlas else [])]
+        _run("synth.scans_arrays", arguments, "its arrays", scratch, timeout_s, memory_mb)
+        return replace(_load(Path(scratch), np.zeros(3)), v_trusted=False)
 
 
 def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory_mb: int) -> None:
+    _run("renderers.importers_blender", [str(source), str(out)], "Blender's importer", scratch, timeout_s, memory_mb)
+
+
+def _run(module: str, arguments: list[str], what: str, scratch: str, timeout_s: float, memory_mb: int) -> None:
     package_parent = str(Path(__file__).resolve().parents[1])
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": scratch}
-    command = [sys.executable, "-P", "-m", "renderers.importers_blender", str(source), str(out)]
     try:
-        run_child(command, timeout_s, memory_mb, env)
+        run_child([sys.executable, "-P", "-m", module, *arguments], timeout_s, memory_mb, env)
     except ChildFailed as failure:
         if failure.returncode == REFUSED and failure.ending == "failed":
-            reason = last_line(failure.stderr).replace(str(source), "the file") or "no reason given"
-            raise BadScan(f"Blender cannot read it: {reason}") from failure
+            reason = last_line(failure.stderr).replace(arguments[0], "the file") or "no reason given"
+            raise BadScan(f"Blender cannot read it: {reason}" if "Blender" in what else reason) from failure
         if failure.ending == "failed":
-            raise ImporterBroken(f"Blender's importer does not run here: {failure}; try `synth doctor`") from failure
+            raise ImporterBroken(f"{what} does not run here: {failure}; try `synth doctor`") from failure
         kind = BadScan if failure.ending == "crashed" else HostLimit
-        raise kind(f"Blender's importer {failure}") from failure
+        raise kind(f"{what} {failure}") from failure
 
 
-def _load(out: Path) -> RawMesh:
+def _load(out: Path, offset: np.ndarray) -> RawMesh:
     facts = json.loads((out / "mesh.json").read_text())
     if not facts["meshes"]:
         raise BadScan("no mesh in it")
@@ -100,7 +125,7 @@ def _load(out: Path) -> RawMesh:
         picture = None if name is None else RawPicture(name, file.read_bytes() if file.exists() else None)
         materials.append(RawMaterial(picture=picture, **{**material, "base_color": tuple(material["base_color"])}))
     return RawMesh(
-        positions=arrays["positions"],
+        positions=arrays["positions"] + offset,
         triangles=arrays["triangles"],
         normals=arrays.get("normals"),
         uvs=arrays.get("uvs"),
@@ -108,6 +133,7 @@ def _load(out: Path) -> RawMesh:
         material=arrays["material"],
         materials=tuple(materials),
         notes=tuple(facts["notes"]),
+        offset=tuple(offset.tolist()),
     )
 
 

@@ -23,10 +23,20 @@ def main(source: Path, out: Path) -> int:
     signal.alarm(int(4 * TIMEOUT_S))  # an orphan that hangs still ends
     bpy.ops.wm.read_factory_settings(use_empty=True)
     try:
-        _import(source)
+        _read(source, out)
     except RuntimeError as error:
         print("\n" + _reason(error), file=sys.stderr)
         return REFUSED
+    except OSError:
+        raise
+    except Exception as error:  # a stranger's file found a hole: it costs that file
+        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+def _read(source: Path, out: Path) -> None:
+    _import(source)
     _go_to_first_frame()
     parts, materials = _collect()
     facts = {"meshes": len(parts), "materials": materials["facts"], "notes": []}
@@ -36,7 +46,6 @@ def main(source: Path, out: Path) -> int:
         for name, array in _join(parts).items():
             np.save(out / f"{name}.npy", array, allow_pickle=False)
     (out / "mesh.json").write_text(json.dumps(facts))
-    return 0
 
 
 def _import(source: Path) -> None:

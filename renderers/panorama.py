@@ -8,6 +8,7 @@ import math
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from renderers.resample import overlap_shares, resample
 from synth.camera import Camera, pixel_rays
 
 #: Pixels per texel from which on every other pixel is looked up and those between are interpolated: a spline with a
@@ -63,12 +64,21 @@ def _between(coarse: np.ndarray) -> np.ndarray:
 
 
 def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:
-    """A panorama (h, w, 3) averaged over blocks of at most `factor` by `factor` texels, as its size divides."""
-    while factor > 1 and (panorama.shape[0] % factor or panorama.shape[1] % factor):
-        factor -= 1
+    """A panorama (h, w, 3) averaged over blocks of at most `factor` by `factor` texels, as its size divides.
+
+    Where no more than half of `factor` divides it, over areas of about `factor` texels that cut texels in parts.
+    """
+    even = factor
+    while 2 * even > factor and (panorama.shape[0] % even or panorama.shape[1] % even):
+        even -= 1
+    divides = 2 * even > factor
+    factor = even if divides else factor
     if factor <= 1:
         return np.asarray(panorama)
     h, w = panorama.shape[0] // factor, panorama.shape[1] // factor
+    if not divides:
+        rows = overlap_shares(0.0, panorama.shape[0], h, panorama.shape[0])
+        return resample(panorama, rows, overlap_shares(0.0, panorama.shape[1], w, panorama.shape[1]))
     return panorama.reshape(h, factor, w, factor, 3).mean(axis=(1, 3), dtype=np.float32)
 
 

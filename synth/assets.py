@@ -9,9 +9,10 @@ Folders: `DEST/scans/<id>/...` and `DEST/hdri/<id>.hdr`. What may be named: `syn
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -80,6 +81,17 @@ def bpy_hdris() -> dict[str, Path]:
         what = "holds no panoramas" if folder else "is not installed"
         raise AssetError(f"bpy {what}: `pip install 'bpy==4.5.*'` with CPython 3.11, or pass --backgrounds DIR")
     return {f"bpy_{path.stem}": path for path in found}
+
+
+def known_places() -> dict[str, tuple[str, str]]:
+    """Place and split of the panoramas that the manifest lists, by name; see `Manifest.places`."""
+    return load_manifest().places()
+
+
+def place_name(background_id: str, places: Mapping[str, tuple[str, str]]) -> str:
+    """The place that a background shows: as the manifest says, else its own name less its resolution."""
+    name = re.sub(r"[_-](?:\d{1,2}k|[0-9a-f]{8})$", "", background_id)
+    return places[name][0] if name in places else name
 
 
 def fetch(

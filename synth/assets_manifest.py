@@ -118,6 +118,15 @@ class Manifest(_Entry):
             raise ValueError(f"ids that stand twice: {', '.join(twice)}")
         return self
 
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Of each panorama, by its file's name less suffix and resolution: the place pictured and its split."""
+        found = {}
+        for asset in self.assets:
+            if asset.kind == "hdri":
+                names = [name.rsplit(".", 1)[0] for name in asset.files] or [asset.id]
+                found.update({name: (asset.scene or asset.id, asset.split) for name in names})
+        return found
+
     def select(self, ids: Sequence[str] | None) -> list[Asset]:
         """The assets of these ids or groups (`demo`: the scans, `hdri`: the panoramas); None is all."""
         groups = {"demo": "scan", "hdri": "hdri"}

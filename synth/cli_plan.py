@@ -9,8 +9,8 @@ from synth.cli_progress import Progress
 from synth.cli_render import soft_background_advice
 from synth.errors import UserError
 from synth.pipeline_worker import Job, make_sample, open_renderer
-from synth.randomize import Library, draw_recipe
-from synth.sample import background_magnification
+from synth.randomize import draw_recipe
+from synth.sample import is_soft
 from synth.store_write import SHARD_SIZE
 
 #: Recipes drawn for the share of soft backgrounds: no pixels, so a thousand are cheap.
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     config = cli_library.config_of(args)
     scans = cli_library.load_scans(args.scans, args)
     backgrounds = cli_library.load_backgrounds_of(args)
-    library = Library(scans.entries, backgrounds.entries)
+    library = cli_library.library_of(config, scans, backgrounds)
     job = Job(config, library, args.seed, scans.store, backgrounds.store, args.device, threads=1)
     seconds, size, refused = _measure(job, min(args.samples, args.n))
     cores = args.cores or cli_library.core_count()
@@ -44,10 +44,7 @@ def run(args: argparse.Namespace) -> int:
         f"{size * args.n / 1e9:.1f} GB in {-(-args.n // SHARD_SIZE)} shards"
     )
     drawn = min(_DRAWN, args.n)
-    soft = sum(
-        background_magnification(draw_recipe(config, library, args.seed, i)) > config.checks.max_magnification
-        for i in range(drawn)
-    )
+    soft = sum(is_soft(draw_recipe(config, library, args.seed, i), config.checks) for i in range(drawn))
     if soft:
         say(soft_background_advice(soft / drawn, config))
     return 0

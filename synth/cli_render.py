@@ -4,13 +4,13 @@ import argparse
 from pathlib import Path
 
 from synth import cli_library
+from synth.backgrounds import PlateEntry
 from synth.cli_library import say
 from synth.cli_progress import Progress
 from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import Tally, plan_work, render_dataset
 from synth.pipeline_worker import Job, make_sample, open_renderer
-from synth.randomize import Library
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -55,12 +55,13 @@ def run(args: argparse.Namespace) -> int:
     out = args.out.absolute()
     scans = cli_library.load_scans(args.scans, args)
     backgrounds = cli_library.load_backgrounds_of(args)
-    _report_library(scans, backgrounds.verdicts)
+    _report_library(scans)
+    cli_library.report_backgrounds(backgrounds)
     cores = cli_library.core_count()
     workers = cores if args.workers is None else args.workers
     job = Job(
         config=config,
-        library=Library(scans.entries, backgrounds.entries),
+        library=cli_library.library_of(config, scans, backgrounds),
         seed=args.seed,
         scan_store=scans.store,
         background_store=backgrounds.store,
@@ -74,15 +75,30 @@ def run(args: argparse.Namespace) -> int:
 
 def spec_of(job: Job) -> dict:
     """What a dataset is: config, seed and the library's content; no path, host, N or worker count."""
+    splits = job.library.splits
     return {
         "format": SPEC_FORMAT,
         "config": job.config.model_dump(mode="json"),
         "seed": job.seed,
         "scans": [
-            {"scan_id": e.scan_id, "person": e.person, "key": e.key, "licence": e.facts.licence}
+            {
+                "scan_id": e.scan_id,
+                "person": e.person,
+                "split": splits.person.get(e.person, "train"),
+                "key": e.key,
+                "licence": e.facts.licence,
+            }
             for e in job.library.scans
         ],
-        "backgrounds": [{"background_id": e.background_id, "sha256": e.sha256} for e in job.library.backgrounds],
+        "backgrounds": [
+            {
+                "background_id": e.background_id,
+                "kind": "plate" if isinstance(e, PlateEntry) else "light" if e.only_lights else "hdri",
+                "split": splits.background.get(e.sha256, "train"),
+                "sha256": e.sha256,
+            }
+            for e in (*job.library.backgrounds, *job.library.plates)
+        ],
     }
 
 
@@ -101,7 +117,7 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--max-refused {args.max_refused}: expected a share between 0 and 1")
 
 
-def _report_library(scans: ScanLibrary, background_verdicts: tuple) -> None:
+def _report_library(scans: ScanLibrary) -> None:
     refused = [v for v in scans.verdicts if v.verdict == "refused"]
     say(f"scans: {len(scans.entries)} accepted, {len(refused)} refused (`synth scans DIR` says more)")
     for verdict in refused:
@@ -109,11 +125,6 @@ def _report_library(scans: ScanLibrary, background_verdicts: tuple) -> None:
     for verdict in scans.verdicts:
         for warning in verdict.warnings if verdict.verdict == "accepted" else ():
             say(f"  warning {verdict.path}: {warning}")
-    accepted = sum(v.verdict == "accepted" for v in background_verdicts)
-    say(f"backgrounds: {accepted} accepted")
-    for verdict in background_verdicts:
-        if verdict.verdict == "refused":
-            say(f"  refused {verdict.path}: {verdict.reason}")
 
 
 def _render_all(job: Job, args: argparse.Namespace, out: Path, workers: int) -> int:
@@ -162,12 +173,13 @@ def soft_background_advice(share: float, config: RenderConfig) -> str:
     longest = focal_px_from_35mm(config.camera.focal_35mm[1], config.width, config.height)
     needed = 2 * np.pi * longest / config.checks.max_magnification
     resolution = next((k for k in (1, 2, 4, 8, 16) if k * 1024 >= needed), None)
-    cure = f"panoramas of {resolution}k cure all of them" if resolution else "no common panorama size cures all of them"
+    cure = f"panoramas of {resolution}k cure the former" if resolution else "no common panorama size cures the former"
     if (resolution or 16) > 1:
         cure += "; `synth assets fetch hdri` gets fifty of 4k for --backgrounds manifest"
     return (
         f"soft_background: {share:.0%} of the images magnify their panorama more than "
-        f"{config.checks.max_magnification:g} times; {cure}"
+        f"{config.checks.max_magnification:g} times, or their plate more than "
+        f"{config.checks.max_plate_magnification:g}; {cure}"
     )
 
 

@@ -82,7 +82,7 @@ def sample_json(recipe: SceneRecipe, counts: LabelCounts, flags: tuple[str, ...]
         "split": recipe.split,
         "scans": [subject.scan_id for subject in recipe.subjects],
         "people": [subject.person for subject in recipe.subjects],
-        "background": recipe.background.background_id,
+        "background": recipe.background.seen_id,
         "width": camera.width,
         "height": camera.height,
         "focal_px": camera.focal_px,

@@ -101,6 +101,19 @@ class LightRanges(_Ranges):
     """Linear value at which a grey subject (albedo 0.4) facing the camera is exposed; 0.18 is a light meter's grey."""
 
 
+class BackgroundRanges(_Ranges):
+    """What is seen behind the subject."""
+
+    plates: Share = 0.5
+    """Probability that a flat photo (plate) is seen, where the library has photos and panoramas; light always comes
+    from a panorama. A library of photos alone always shows one."""
+    mirrored: Share = 0.5
+    """Probability that a plate is mirrored."""
+    match_exposure: bool = False
+    """Whether a plate is shown brighter or darker by `light.exposure_jitter_ev`, as the subject is. Off, since a photo
+    is exposed already: what is white in it would turn grey."""
+
+
 class FilmSettings(_Ranges):
     """From light to 8-bit colour."""
 
@@ -115,6 +128,23 @@ class FilmSettings(_Ranges):
     """`Standard`: sRGB, clipped, no look; `AgX`: Blender's default, rolls highlights off as film does."""
     material: Material = "diffuse"
     """`diffuse`: scan textures hold their own highlights; `authored`: the file's roughness and metalness."""
+
+
+class SplitShares(_Ranges):
+    """How people, and backgrounds likewise, are dealt to splits; need not add up to 1, 0 is no such split."""
+
+    train: float = Field(0.9, ge=0)
+    """Share of what is learnt from."""
+    val: float = Field(0.05, ge=0)
+    """Share of what is looked at while learning."""
+    test: float = Field(0.05, ge=0)
+    """Share of what is looked at in the end."""
+
+    @model_validator(mode="after")
+    def _some_share(self) -> "SplitShares":
+        if self.train + self.val + self.test <= 0:
+            raise ValueError("train, val and test are all 0: nobody would be in any split")
+        return self
 
 
 class CheckLimits(_Ranges):
@@ -143,7 +173,9 @@ class CheckLimits(_Ranges):
     max_magenta: Share = 0.02
     """Greatest share of the subject's pixels in the magenta that Blender gives to missing pictures."""
     max_magnification: float = Field(4.0, gt=0)
-    """Pixels per background texel at the image centre beyond which a sample is flagged `soft_background`."""
+    """Pixels per texel of a panorama, at the image centre, beyond which a sample is flagged `soft_background`."""
+    max_plate_magnification: float = Field(1.5, gt=0)
+    """The same of a plate. Crops are drawn no smaller than this allows; a plate too small for it is flagged."""
 
 
 class RenderConfig(_Ranges):
@@ -163,7 +195,9 @@ class RenderConfig(_Ranges):
     framing: FramingRanges = FramingRanges()
     camera: CameraRanges = CameraRanges()
     light: LightRanges = LightRanges()
+    background: BackgroundRanges = BackgroundRanges()
     film: FilmSettings = FilmSettings()
+    splits: SplitShares = SplitShares()
     checks: CheckLimits = CheckLimits()
 
 

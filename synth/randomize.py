@@ -6,15 +6,16 @@ generator of its own, so that a new light parameter leaves every camera where it
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from synth.backgrounds import BackgroundEntry, irradiance
+from synth.backgrounds import BackgroundEntry, PlateEntry, irradiance
 from synth.camera import Camera, focal_px_from_35mm, look_at, matrix4
 from synth.config import CameraRanges, LightRanges, RenderConfig
-from synth.recipe import Background, Film, Framing, SceneRecipe, Subject
+from synth.recipe import Background, Film, Framing, Plate, SceneRecipe, Subject
 from synth.scans import ScanEntry
+from synth.splits import Split, Splits
 
 #: Albedo of the grey subject that exposure is normalised for: between light skin and dark cloth.
 _GREY_ALBEDO = 0.4
@@ -30,10 +31,20 @@ _DAMPING = 0.6
 
 @dataclass(frozen=True)
 class Library:
-    """What recipes are drawn from: scans sorted by key, backgrounds sorted by hash."""
+    """What recipes are drawn from: scans sorted by key, panoramas and plates sorted by hash."""
 
     scans: tuple[ScanEntry, ...]
     backgrounds: tuple[BackgroundEntry, ...]
+    plates: tuple[PlateEntry, ...] = ()
+    splits: Splits = field(default_factory=Splits)
+
+    def within(self, split: Split) -> "Library":
+        """Only the backgrounds that the people of a split may be seen with: its own; all of a kind it has none of."""
+        panoramas, plates = (
+            tuple(one for one in kind if self.splits.background.get(one.sha256, "train") == split) or kind
+            for kind in (self.backgrounds, self.plates)
+        )
+        return replace(self, backgrounds=panoramas, plates=plates)
 
 
 def stream(seed: int, index: int, attempt: int, concern: str) -> np.random.Generator:
@@ -68,12 +79,16 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
     entry = library.scans[scan_of_index(len(library.scans), seed, index)]
     framing = draw_framing(config, entry, rng("framing"))
     camera = draw_camera(config, entry.facts.regions[framing], rng("camera"))
-    panorama = library.backgrounds[int(rng("background").integers(len(library.backgrounds)))]
+    split = library.splits.person.get(entry.person, "train")
+    near = library.within(split)
+    panorama = near.backgrounds[int(rng("background").integers(len(near.backgrounds)))]
     yaw_deg = float(rng("light").uniform(*config.light.yaw_deg))
+    jitter_ev = float(rng("exposure").uniform(*config.light.exposure_jitter_ev))
     return SceneRecipe(
         seed=seed,
         index=index,
         attempt=attempt,
+        split=split,
         framing=framing,
         normals=config.normals,
         outputs=config.outputs,
@@ -91,12 +106,13 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
             sha256=panorama.sha256,
             yaw_deg=yaw_deg,
             width_px=panorama.width_px,
+            plate=draw_plate(config, near, panorama, jitter_ev, rng("plate")),
         ),
         film=Film(
             engine=config.film.engine,
             spp=config.film.spp,
             denoise=config.film.denoise,
-            exposure_ev=draw_exposure(config.light, panorama, yaw_deg, camera, rng("exposure")),
+            exposure_ev=neutral_exposure_ev(config.light, panorama, yaw_deg, camera) + jitter_ev,
             view_transform=config.film.view_transform,
             material=config.film.material,
             cycles_seed=int(rng("noise").integers(2**31)),
@@ -143,10 +159,38 @@ def draw_camera(config: RenderConfig, region: Sequence[Sequence[float]], rng: np
     )
 
 
-def draw_exposure(
-    ranges: LightRanges, panorama: BackgroundEntry, yaw_deg: float, camera: Camera, rng: np.random.Generator
-) -> float:
-    """Exposure, EV, that shows a grey subject facing the camera at the target value, then jittered.
+def draw_plate(
+    config: RenderConfig, library: Library, panorama: BackgroundEntry, jitter_ev: float, rng: np.random.Generator
+) -> Plate | None:
+    """A plate and its crop, or None where the panorama is to be seen.
+
+    The crop has the frame's aspect, a size between the least that is not magnified too far and the largest that fits,
+    by equal ratios, and lies anywhere.
+    """
+    if not library.plates:
+        return None
+    chosen, which, size, across, down, turned = rng.random(6)
+    if chosen >= config.background.plates and not panorama.only_lights:
+        return None
+    entry = library.plates[int(which * len(library.plates))]
+    largest = min(entry.width_px, entry.height_px * config.width / config.height)
+    least = min(config.width / config.checks.max_plate_magnification, largest)
+    width = min(largest, float(least * (largest / least) ** size))
+    height = min(float(entry.height_px), width * config.height / config.width)
+    left, top = float(across * (entry.width_px - width)), float(down * (entry.height_px - height))
+    return Plate(
+        plate_id=entry.background_id,
+        sha256=entry.sha256,
+        width_px=entry.width_px,
+        height_px=entry.height_px,
+        crop_px=(left, top, min(left + width, entry.width_px), min(top + height, entry.height_px)),
+        mirrored=bool(turned < config.background.mirrored),
+        shown_ev=jitter_ev if config.background.match_exposure else 0.0,
+    )
+
+
+def neutral_exposure_ev(ranges: LightRanges, panorama: BackgroundEntry, yaw_deg: float, camera: Camera) -> float:
+    """Exposure, EV, that shows a grey subject facing the camera at the target value.
 
     The irradiance is averaged over normals that the camera sees: towards it, and 45 degrees up, left and right.
     """
@@ -157,7 +201,7 @@ def draw_exposure(
     panorama_from_world = np.array([[np.cos(yaw), np.sin(yaw), 0], [-np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     light = float(irradiance(panorama.irradiance_sh, seen @ panorama_from_world.T).mean())
     radiance = _GREY_ALBEDO * light / np.pi
-    return float(np.log2(ranges.target_linear / radiance) + rng.uniform(*ranges.exposure_jitter_ev))
+    return float(np.log2(ranges.target_linear / radiance))
 
 
 def _fit(

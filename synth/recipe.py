@@ -8,9 +8,10 @@ import hashlib
 import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from synth.camera import IDENTITY4, Camera, Matrix4
+from synth.splits import Split
 
 RECIPE_VERSION = 1
 
@@ -41,8 +42,34 @@ class Subject(_Value):
     """What ingestion did to the file's own coordinates: units, up axis, centring."""
 
 
+class Plate(_Value):
+    """A flat photo that is seen behind the subject in the panorama's stead; it lights nothing."""
+
+    plate_id: str
+    """Name of the plate in its library."""
+    sha256: str
+    """Hash of the picture's bytes."""
+    width_px: int = Field(gt=0)
+    """Columns of the upright picture."""
+    height_px: int = Field(gt=0)
+    """Rows of the upright picture."""
+    crop_px: tuple[float, float, float, float]
+    """What of it fills the frame: left, top, right, bottom; the picture spans [0, width_px] x [0, height_px]."""
+    mirrored: bool
+    """Whether left and right are exchanged."""
+    shown_ev: float
+    """The photo is shown brighter by this than it is, EV."""
+
+    @model_validator(mode="after")
+    def _inside(self) -> "Plate":
+        left, top, right, bottom = self.crop_px
+        if not (0 <= left < right <= self.width_px and 0 <= top < bottom <= self.height_px):
+            raise ValueError(f"crop_px {self.crop_px} is no part of {self.width_px} x {self.height_px}")
+        return self
+
+
 class Background(_Value):
-    """What is seen behind the subject, and lights it."""
+    """What lights the subject, and is seen behind it unless a plate is."""
 
     background_id: str
     """Name of the background in its library."""
@@ -54,6 +81,13 @@ class Background(_Value):
     """The panorama is turned by this angle about world z, counter-clockwise seen from above."""
     width_px: int = Field(gt=0)
     """Width of the panorama: with the lens it tells how far the background is magnified."""
+    plate: Plate | None = Field(None, exclude_if=lambda plate: plate is None)
+    """What is seen instead of the panorama; left out of the JSON where the panorama is seen."""
+
+    @property
+    def seen_id(self) -> str:
+        """Name of what is seen."""
+        return self.background_id if self.plate is None else self.plate.plate_id
 
 
 class Film(_Value):
@@ -85,8 +119,8 @@ class SceneRecipe(_Value):
     """Which image of the dataset."""
     attempt: int = Field(ge=0)
     """0 at first, one more after each refusal of this index."""
-    split: Literal["train", "val", "test"] = "train"
-    """Which split the subject's person belongs to."""
+    split: Split = "train"
+    """Which split the subject's person and the background belong to."""
     framing: Framing
     """How much of the subject was asked for."""
     normals: Normals

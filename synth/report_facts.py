@@ -28,7 +28,7 @@ def measure_sample(sample: Sample, row: dict) -> dict:
         "split": recipe.split,
         "scan": [subject.scan_id for subject in recipe.subjects],
         "person": [subject.person for subject in recipe.subjects],
-        "background": recipe.background.background_id,
+        "background": recipe.background.seen_id,
         "framing": recipe.framing,
         "flag": list(row["flags"]),
         "width": camera.width,

@@ -23,17 +23,16 @@ _LISTED = 500
 
 def page_start(name: str, facts: dict, shown: int) -> bytes:
     """Everything before the first sample. facts: as `synth.report_facts.measure_dataset` gives them."""
-    script, style = _script(), _template(_STYLE)
+    script, style = _script(), read_template(_STYLE)
     start, _ = _halves()
     parts = {
-        "policy": f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "base-uri 'none'; form-action 'none'",
+        "policy": page_policy(script, style),
         "style": style,
         "name": html.escape(name),
         "shown": _shown(shown, facts["samples"]),
         "facts": _facts_html(facts),
     }
-    return _fill(start, parts)
+    return fill_template(start, parts)
 
 
 def sample_block(pictures: dict[str, str]) -> bytes:
@@ -46,23 +45,24 @@ def page_end(samples: list[dict]) -> bytes:
     _, end = _halves()
     levels = [[int(x) for x in color] for color in depth_colors()]
     data = {"samples": samples, "depth_colors": levels}
-    return _fill(end, {"data": _json(data).decode(), "script": _script()})
+    return fill_template(end, {"data": _json(data).decode(), "script": _script()})
 
 
 def _halves() -> tuple[str, str]:
-    start, _, end = _template(_SHELL).partition("<!--{samples}-->\n")
+    start, _, end = read_template(_SHELL).partition("<!--{samples}-->\n")
     return start, end
 
 
 def _script() -> str:
-    return "\n".join(map(_template, _SCRIPTS))
+    return "\n".join(map(read_template, _SCRIPTS))
 
 
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
+    """A part of a page that lies beside this file."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _fill(template: str, parts: dict[str, str]) -> bytes:
+def fill_template(template: str, parts: dict[str, str]) -> bytes:
     """Slots replaced in one pass, so that nothing inside a part is taken for a slot."""
     return _SLOT.sub(lambda slot: parts[slot[1]], template).encode("utf-8", "replace")
 
@@ -70,6 +70,14 @@ def _fill(template: str, parts: dict[str, str]) -> bytes:
 def _json(value: object) -> bytes:
     """JSON that cannot end the script element it stands in."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").encode()
+
+
+def page_policy(script: str, style: str) -> str:
+    """What a page may do: run this one script, wear this style, show pictures inside of it, and nothing else."""
+    return (
+        f"default-src 'none'; img-src data:; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _hash(text: str) -> str:

@@ -96,7 +96,7 @@ def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
     _check_subject(sample, limits)
     _check_picture(sample, limits)
     flags = []
-    if background_magnification(sample.recipe) > limits.max_magnification:
+    if is_soft(sample.recipe, limits):
         flags.append("soft_background")
     if border_share(sample.mask) > 0:
         flags.append("truncated")
@@ -106,11 +106,22 @@ def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
 
 
 def background_magnification(recipe: SceneRecipe) -> float:
-    """Pixels per background texel at the image centre: above 1 the panorama is stretched.
+    """Pixels per texel of what is seen behind, at the image centre: above 1 it is stretched.
 
     An equirectangular panorama of width N has N texels per turn; a pixel spans 1 / focal_px radians.
     """
+    plate = recipe.background.plate
+    if plate is not None:
+        return recipe.camera.width / (plate.crop_px[2] - plate.crop_px[0])
     return 2 * np.pi * recipe.camera.focal_px / recipe.background.width_px
+
+
+def is_soft(recipe: SceneRecipe, limits: CheckLimits) -> bool:
+    """Whether the background is magnified so far that a sharp person before it gives itself away."""
+    plate = recipe.background.plate
+    limit = limits.max_magnification if plate is None else limits.max_plate_magnification
+    # The drawn crop may be magnified exactly as far as allowed: rounding must not flag it.
+    return background_magnification(recipe) > limit * (1 + 1e-9)
 
 
 def border_share(mask: np.ndarray) -> float:

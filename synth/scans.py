@@ -1,8 +1,9 @@
 """scans dir -> ScanLibrary: an honest verdict for every file, and prepared scans that every renderer can read.
 
-What a mesh file uses and its key: `synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
-`synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by
-the caller (`renderers.importers.probe`), because nothing here needs Blender.
+Which files are tried: `synth.scans_choose`; which of them are one scan, and who is seen: `synth.scans_discover`. What a
+mesh file uses and its key: `synth.scans_jobs`. How it is prepared: `synth.scans_prepare`, which decides by
+`synth.scans_surface`, `synth.scans_geometry` and `synth.scans_colour`. What reads the files: a probe, handed in by the
+caller (`renderers.importers.probe`), because nothing here needs Blender.
 """
 
 import os
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import platformdirs
 
-from synth.errors import UserError
+from synth.scans_choose import BadScans, drop_copies, find_files, group_jobs, ignored_verdicts, pick_best, plan_files
+from synth.scans_discover import name_mesh, persons_of
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
-from synth.scans_files import FoundFile, HashMemory, list_files
-from synth.scans_jobs import Job, plan_job, run_job
-from synth.scans_names import ignored_reason, name_scans
+from synth.scans_files import FoundFile, HashMemory
+from synth.scans_jobs import Job, remember_tryout, run_job, was_tried
+from synth.scans_licence import find_licence, licence_papers
+from synth.scans_names import name_scans
 from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
 
@@ -28,15 +31,8 @@ __all__ = [
 ]  # fmt: skip
 
 Progress = Callable[[int, int, str], None]
-
-
-class BadScans(UserError):
-    """A scans folder that nothing can be made from; the message is one line for the user."""
-
-    def __init__(self, message: str, verdicts: Sequence[Verdict] = ()):
-        super().__init__(message)
-        self.verdicts = tuple(verdicts)
-        """What became of every file, where that is known."""
+#: (store, keys) -> by key, why a prepared scan cannot be rendered, or None. Raises ImporterBroken.
+Tryout = Callable[[Path, Sequence[str]], dict[str, str | None]]
 
 
 @dataclass(frozen=True)
@@ -64,74 +60,72 @@ def load_library(
     colour_missing: str = "clay",
     jobs: int = 1,
     progress: Progress | None = None,
+    tryout: Tryout | None = None,
 ) -> ScanLibrary:
     """All scans below some folders, prepared in `<cache>/scans`, with a verdict for every file.
 
     colour_missing: `clay` accepts scans without colour, `refuse` does not. jobs: how many files are imported at a
-    time. progress: called with (done, all, path) from this thread. Raises BadScans when a folder is missing, when
+    time. progress: called with (done, all, path) from this thread. tryout: renders each prepared scan once, the first
+    time it is met; what fails is refused. Raises BadScans when a folder is missing, when
     nothing is usable, or when the importer does not run here.
     """
     if colour_missing not in ("clay", "refuse"):
         raise ValueError(f"colour_missing is {colour_missing!r}: clay or refuse")
-    files = [file for folder in folders for file in _list(Path(folder))]
     verdicts: list[Verdict] = []
-    planned = _plan(files, HashMemory(cache / "hashes.json"), verdicts)
-    unique = _without_copies(planned, verdicts)
-    results = _run(unique, cache / "scans", probe, jobs, progress)
-    usable = []
-    for job in unique:
-        result = results[job.key]
-        if isinstance(result, ScanFacts) and result.colour == "none" and colour_missing == "refuse":
-            result = "no colour, and scans without colour are to be refused"
-        if isinstance(result, str):
-            verdicts.append(_refused(job.file, result))
-        else:
-            usable.append((job, result))
-    ids = name_scans([job for job, _ in usable])
-    entries = []
-    for (job, facts), scan_id in zip(usable, ids, strict=True):
-        entries.append(ScanEntry(scan_id=scan_id, person=scan_id, key=job.key, facts=facts))
-        verdicts.append(_accepted(job.file, scan_id, facts))
-    verdicts += _ignored(files, planned)
+    hashes = HashMemory(cache / "hashes.json")
+    files = find_files(folders, hashes, cache, verdicts)
+    planned = plan_files(files, hashes, verdicts)
+    groups = group_jobs(drop_copies(planned, verdicts))
+
+    def prepare(some: list[Job], before: int) -> dict[str, ScanFacts | str]:
+        more = before + len(some)
+        report = (
+            None if progress is None else lambda done, _, name: progress(before + done, max(more, len(groups)), name)
+        )
+        results = _run(some, cache / "scans", probe, jobs, report)
+        results |= _try(results, cache / "scans", tryout)
+        return {key: _with_colour(result, colour_missing) for key, result in results.items()}
+
+    usable = pick_best(groups, prepare, verdicts)
+    entries = _entries(usable, files)
+    verdicts += [_accepted(job.file, entry) for (job, _), entry in zip(usable, entries, strict=True)]
+    verdicts += ignored_verdicts(files, planned)
     verdicts.sort(key=lambda v: v.path)
     if not entries:
         raise BadScans(_nothing_usable(folders, verdicts), verdicts)
-    return ScanLibrary(tuple(sorted(entries, key=lambda e: e.key)), tuple(verdicts), cache / "scans")
+    return ScanLibrary(tuple(sorted(entries, key=lambda e: (e.key, e.scan_id))), tuple(verdicts), cache / "scans")
 
 
-def _list(folder: Path) -> list[FoundFile]:
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise BadScans(f"{folder} {what}; --scans takes a folder of .obj, .ply, .glb, .gltf or .fbx files")
-    return list_files(folder)
+def _entries(usable: list[tuple[Job, ScanFacts]], files: list[FoundFile]) -> list[ScanEntry]:
+    """Entries of usable scans, in order: named, with the person and the licence that the user or the layout gives."""
+    jobs = [job for job, _ in usable]
+    ids = name_scans(jobs)
+    said = [job.source.override.person or name_mesh(job.file.name).person for job in jobs]
+    persons = persons_of(zip(said, ids, strict=True))
+    papers = licence_papers(file.path for file in files if file.refusal is None)
+    return [
+        ScanEntry(scan_id=scan_id, person=person, key=job.key, facts=_with_licence(facts, job, papers))
+        for (job, facts), scan_id, person in zip(usable, ids, persons, strict=True)
+    ]
 
 
-def _plan(files: list[FoundFile], hashes: HashMemory, verdicts: list[Verdict]) -> list[Job]:
-    """Jobs of all mesh files that may be looked at; the others get their verdict."""
-    usable = {file.path for file in files if file.refusal is None}
-    planned = []
-    for file in files:
-        if ignored_reason(file, (), {}) is not None:
-            continue
-        if file.refusal is not None:
-            verdicts.append(_refused(file, file.refusal))
-            continue
-        try:
-            planned.append(plan_job(file, usable, hashes))
-        except BadScan as error:
-            verdicts.append(_refused(file, str(error)))
-    hashes.save()
-    return planned
+def _with_licence(facts: ScanFacts, job: Job, papers: dict[Path, list[Path]]) -> ScanFacts:
+    """Licence and attribution as the user says, else as the file itself, else as the papers beside it."""
+    paper = find_licence(job.file.path, job.file.root, papers)
+    override = job.source.override
+    return facts.model_copy(
+        update={
+            "licence": override.licence or facts.licence or (paper and paper.name),
+            "attribution": override.attribution or facts.attribution or (paper and paper.attribution),
+            "no_ai": paper is not None and paper.no_ai,
+        }
+    )
 
 
-def _without_copies(planned: list[Job], verdicts: list[Verdict]) -> list[Job]:
-    """The first of each content, by path; the others get their verdict."""
-    first: dict[str, Job] = {}
-    for job in sorted(planned, key=lambda job: job.file.name):
-        if (same := first.setdefault(job.key, job)) is not job:
-            reason = f"same content as {same.file.name}"
-            verdicts.append(Verdict(path=job.file.name, scan_id=None, verdict="ignored", reason=reason))
-    return list(first.values())
+def _with_colour(result: ScanFacts | str, colour_missing: str) -> ScanFacts | str:
+    if isinstance(result, ScanFacts) and result.colour == "none" and colour_missing == "refuse":
+        return "no colour, and scans without colour are to be refused"
+    return result
 
 
 def _run(
@@ -141,12 +135,12 @@ def _run(
     results = {}
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
     try:
-        running = {pool.submit(run_job, job, store, probe): job for job in jobs}
+        running = {pool.submit(run_job, job, store, probe): job for job in {job.key: job for job in jobs}.values()}
         for done, future in enumerate(as_completed(running), start=1):
             job = running[future]
             results[job.key] = future.result()
             if progress is not None:
-                progress(done, len(jobs), job.file.name)
+                progress(done, len(running), job.file.name)
     except ImporterBroken as error:
         raise BadScans(str(error)) from error
     finally:
@@ -154,23 +148,25 @@ def _run(
     return results
 
 
-def _ignored(files: list[FoundFile], planned: list[Job]) -> list[Verdict]:
-    used_by: dict[Path, Job] = {}
-    for job in sorted(planned, key=lambda job: job.file.name):
-        for companion in job.companions:
-            used_by.setdefault(companion, job)
-    reasons = [(file, ignored_reason(file, planned, used_by)) for file in files]
-    return [
-        Verdict(path=file.name, scan_id=None, verdict="ignored", reason=reason)
-        for file, reason in reasons
-        if reason is not None
-    ]
+def _try(results: dict[str, ScanFacts | str], store: Path, tryout: Tryout | None) -> dict[str, str]:
+    """Reasons, by key, of the scans that the tryout refuses; what it has passed once is not tried again."""
+    new = [key for key, result in results.items() if isinstance(result, ScanFacts) and not was_tried(store, key)]
+    if tryout is None or not new:
+        return {}
+    try:
+        verdicts = tryout(store, new)
+    except ImporterBroken as error:
+        raise BadScans(str(error)) from error
+    for key, reason in verdicts.items():
+        remember_tryout(store, key, reason)
+    return {key: reason for key, reason in verdicts.items() if reason is not None}
 
 
-def _accepted(file: FoundFile, scan_id: str, facts: ScanFacts) -> Verdict:
+def _accepted(file: FoundFile, entry: ScanEntry) -> Verdict:
+    facts = entry.facts
     return Verdict(
         path=file.name,
-        scan_id=scan_id,
+        scan_id=entry.scan_id,
         verdict="accepted",
         reason="; ".join(facts.changes),
         warnings=facts.warnings,
@@ -178,11 +174,10 @@ def _accepted(file: FoundFile, scan_id: str, facts: ScanFacts) -> Verdict:
         faces=facts.faces,
         colour=facts.colour,
         kind=facts.kind,
+        person=entry.person,
+        texture_px=facts.texture_px,
+        licence=facts.licence,
     )
-
-
-def _refused(file: FoundFile, reason: str) -> Verdict:
-    return Verdict(path=file.name, scan_id=None, verdict="refused", reason=reason)
 
 
 def _nothing_usable(folders: Sequence[Path], verdicts: list[Verdict]) -> str:

@@ -7,14 +7,17 @@ it agrees with the mesh. Bytes come out; `synth.scans_prepare` writes them.
 
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from synth.scans_files import MESH_SUFFIXES, is_picture, picture_folders
+from synth.scans_discover import without_detail
+from synth.scans_files import MESH_SUFFIXES, is_picture, is_picture_folder, picture_folders
 from synth.scans_raw import RawMesh
+from synth.scans_tiles import tile_of
 
 #: 16384 x 16384: beyond every scan texture; a few kB can promise far more (decompression bombs).
 MAX_PIXELS = 2**28
@@ -23,9 +26,11 @@ _OTHER_WORDS = {"norm", "normal", "normals", "nrm", "nor", "nmap", "gloss", "glo
                 "rough", "roughness", "metal", "metallic", "metalness", "orm", "occlusion", "ao", "mask", "disp",
                 "displacement", "height", "bump", "tangent", "opacity", "emissive", "cavity", "curvature",
                 "thickness", "sss", "preview", "thumb", "thumbnail", "screenshot"}  # fmt: skip
-_LOD = re.compile(r"[_-](\d+k|low|mid|high|lod\d+)$", re.IGNORECASE)
+_MESH_FOLDER = re.compile(r"scenes?|source|mesh(?:es)?|models?|geometry|obj|fbx|ply", re.IGNORECASE)
 #: Side of the picture that is compared with the mesh: texels average out noise, features stay.
 _COMPARE_PX = 512
+#: Rows of a large picture that are looked at at a time.
+_STRIP = 256
 _MOST_TRIANGLES = 60_000
 _LEAST_SEAMS = 40
 #: Agreement of picture and mesh, measured: right 0.70 to 1.6, upside down -0.3 to 0.9 and at least 0.25 less than
@@ -44,6 +49,7 @@ class Picture:
     """`.png` or `.jpg`."""
     data: bytes
     width: int
+    height: int
     small: np.ndarray
     """(h, w, 3) uint8 sRGB, at most 512 on a side, row 0 on top."""
     alpha: np.ndarray | None
@@ -53,13 +59,11 @@ class Picture:
 def read_picture(data: bytes) -> Picture:
     """Decodes a picture. PNG and JPEG of 8-bit RGB or grey stay as they are, all else becomes a PNG.
 
-    Raises ValueError with the reason when it is no picture, cut short or larger than 2**28 pixels.
+    Raises ValueError with the reason when it is no picture, cut short or larger than 2**28 pixels. At its largest it
+    takes 1.8 GB for a while.
     """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit would refuse 16k textures
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP", "TGA"))
-        if image.width * image.height > MAX_PIXELS:
-            raise ValueError(f"{image.width} x {image.height} pixels are too many")
+        image = _open(data)
         image.load()
         keep = image.format in ("PNG", "JPEG") and image.mode in ("RGB", "RGBA", "L", "LA", "P")
         suffix = ".png" if image.format == "PNG" or not keep else ".jpg"
@@ -70,11 +74,12 @@ def read_picture(data: bytes) -> Picture:
         raise ValueError("is not a picture") from error
     except _UNREADABLE as error:
         raise ValueError(f"cannot be read ({' '.join(str(error).split())[:120] or type(error).__name__})") from error
-    alpha = np.asarray(image.getchannel("A")) if image.mode == "RGBA" else None
-    small = image.convert("RGB")
-    small.thumbnail((_COMPARE_PX, _COMPARE_PX))
-    transparent = alpha is not None and alpha.min() < 250
-    return Picture(suffix, data, image.width, np.asarray(small), alpha if transparent else None)
+    return Picture(suffix, data, *image.size, _shrunk(image), _alpha(image))
+
+
+def decode_picture(data: bytes) -> Image.Image:
+    """RGB or RGBA of a picture that `read_picture` has read."""
+    return _eight_bit(_open(data))
 
 
 def find_beside(mesh: Path, files: set[Path]) -> Path | None:
@@ -84,27 +89,29 @@ def find_beside(mesh: Path, files: set[Path]) -> Path | None:
     file; without either, only a sole picture counts, and only beside a sole mesh.
     """
     places = {mesh.parent, *picture_folders(mesh.parent)}
+    # Maya keeps scenes/ beside sourceimages/, Sketchfab source/ beside textures/.
+    if _MESH_FOLDER.fullmatch(mesh.parent.name):
+        above = [p.relative_to(mesh.parent.parent) for p in files if p.is_relative_to(mesh.parent.parent)]
+        places |= {mesh.parent.parent / p.parts[0] for p in above if len(p.parts) > 1 and is_picture_folder(p.parts[0])}
     places |= {inner for place in places - {mesh.parent} for inner in _subfolders(place, files)}
     pictures = sorted(p for p in files if p.parent in places and is_picture(p) and not is_other_map(p.name))
-    meshes = {strip_lod(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in MESH_SUFFIXES}
-    stem = strip_lod(mesh.stem)
+    # Arrays have their picture of their own, and most pickles beside a mesh are parameters of a body.
+    suffixes = set(MESH_SUFFIXES) - {".pkl", ".npz"}
+    meshes = {without_detail(p.stem) for p in files if p.parent == mesh.parent and p.suffix.lower() in suffixes}
+    stem = without_detail(mesh.stem)
     named = [p for p in pictures if p.stem.casefold().startswith(stem)]
     coloured = [p for p in pictures if _words(p.name) & _COLOUR_WORDS]
     if len(meshes) > 1:  # which of them would it belong to?
         pictures = [p for p in pictures if p in named or p.parent.name.casefold() == stem]
         coloured = [p for p in coloured if p in pictures]
-    best = [p for p in named if p in coloured] or named or coloured or (pictures if len(pictures) == 1 else [])
+    sole = pictures if len({_set_of(p) for p in pictures}) == 1 else []
+    best = [p for p in named if p in coloured] or named or coloured or sole
     return max(best, key=lambda p: (p.stat().st_size, p.name), default=None)
 
 
 def is_other_map(name: str) -> bool:
     """Whether a picture's name says that it is a map of something other than colour."""
     return bool(_words(name) & _OTHER_WORDS)
-
-
-def strip_lod(stem: str) -> str:
-    """A mesh's stem in lower case without its level of detail: `rp_anna_100k` is `rp_anna`."""
-    return _LOD.sub("", stem).casefold()
 
 
 def measure_agreement(mesh: RawMesh, places: np.ndarray, small: np.ndarray) -> tuple[float, float]:
@@ -177,6 +184,12 @@ def _look_up(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return image[y, x].astype(np.float64)
 
 
+def _set_of(picture: Path) -> tuple:
+    """Equal for the tiles of one texture."""
+    tile = tile_of(picture)
+    return (picture.parent, tile[0]) if tile else (picture,)
+
+
 def _words(name: str) -> set[str]:
     """Words of a file name, lower case: split at signs and camel humps, without trailing numbers."""
     stem = name.rsplit(".", 1)[0]
@@ -189,14 +202,55 @@ def _subfolders(place: Path, files: set[Path]) -> set[Path]:
     return {file.parent for file in files if file.parent.parent == place}
 
 
+def _open(data: bytes) -> Image.Image:
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit would refuse 16k textures
+    image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP", "TGA"))
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels are too many")
+    return image
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """(H, W) uint8 where any of it is transparent."""
+    if image.mode != "RGBA":
+        return None
+    alpha = np.empty((image.height, image.width), np.uint8)
+    for row, strip in _strips(image):
+        alpha[row : row + _STRIP] = np.asarray(strip.getchannel("A"))
+    return alpha if alpha.min() < 250 else None
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, part) of a picture: Pillow makes two copies of what becomes an array, and a 16k one has a GiB."""
+    for row in range(0, image.height, _STRIP):
+        yield row, image.crop((0, row, image.width, min(row + _STRIP, image.height)))
+
+
+def _shrunk(image: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8, at most 512 on a side. Band by band: a second copy of a 16k picture would be another GiB."""
+    factor = max(1, max(image.size) // (2 * _COMPARE_PX))
+    small = image if factor == 1 else Image.merge("RGB", [image.getchannel(band).reduce(factor) for band in "RGB"])
+    small = small.convert("RGB")
+    small.thumbnail((_COMPARE_PX, _COMPARE_PX))
+    return np.asarray(small)
+
+
 def _eight_bit(image: Image.Image) -> Image.Image:
     """RGB or RGBA of any picture; 16 bits are cut to 8, CMYK and palettes converted."""
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else 1.0
-        return Image.fromarray(np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.merge("RGB", [_cut_to_eight(image)] * 3)
     has_alpha = "A" in image.getbands() or "transparency" in image.info
-    return image.convert("RGBA" if has_alpha else "RGB")
+    mode = "RGBA" if has_alpha else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _cut_to_eight(image: Image.Image) -> Image.Image:
+    top = 65535.0 if image.mode.startswith("I") else 1.0
+    codes = np.empty((image.height, image.width), np.uint8)
+    for row, strip in _strips(image):
+        values = np.asarray(strip, dtype=np.float64)
+        codes[row : row + _STRIP] = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(codes)
 
 
 def _as_png(image: Image.Image) -> bytes:

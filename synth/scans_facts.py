@@ -8,7 +8,7 @@ from synth.camera import Matrix4
 from synth.recipe import Framing
 
 #: Part of every key: raise it when the same file would be prepared differently.
-IMPORTER_VERSION = 2
+IMPORTER_VERSION = 3
 
 Vec3 = tuple[float, float, float]
 Colour = Literal["texture", "vertex", "none"]
@@ -64,6 +64,8 @@ class ScanFacts(_Facts):
     """As the file states it."""
     attribution: str | None
     """As the file states it."""
+    no_ai: bool = False
+    """A paper beside the file speaks against use for machine learning."""
 
 
 class ScanEntry(_Facts):
@@ -91,3 +93,6 @@ class Verdict(_Facts):
     faces: int | None = None
     colour: Colour | None = None
     kind: str | None = None
+    person: str | None = None
+    texture_px: int | None = None
+    licence: str | None = None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".fbx")
+MESH_SUFFIXES = (".obj", ".ply", ".glb", ".gltf", ".fbx", ".pkl", ".npz")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".tga")
 #: Where exporters put pictures beside a mesh, without case.
 _PICTURE_FOLDERS = re.compile(r"tex|textures?|sourceimages|materials?.*", re.IGNORECASE)
@@ -37,15 +37,26 @@ class FoundFile:
     """Below root."""
     refusal: str | None = None
     """Why it must not be opened at all (a link that leads out, a device), or None."""
+    archive: "FoundFile | None" = None
+    """The zip it was unpacked from; root is then the folder it was unpacked to."""
 
     @property
     def name(self) -> str:
-        """Path relative to its folder, with forward slashes; characters that are no text are replaced."""
-        return printable(self.path.relative_to(self.root).as_posix())
+        """Path relative to the scans folder, with forward slashes; characters that are no text are replaced."""
+        own = printable(self.path.relative_to(self.root).as_posix())
+        return f"{self.archive.name}/{own}" if self.archive else own
+
+    @property
+    def home(self) -> Path:
+        """The scans folder that the user gave."""
+        return self.archive.root if self.archive else self.root
 
 
-def list_files(root: Path) -> list[FoundFile]:
-    """Every file below a folder, sorted by path; links to folders are listed, not entered."""
+def list_files(root: Path, archive: FoundFile | None = None) -> list[FoundFile]:
+    """Every file below a folder, sorted by path; links to folders are listed, not entered.
+
+    archive: the zip that was unpacked to that folder.
+    """
     root = root.resolve()
     found = []
     for folder, folders, files in os.walk(root):
@@ -53,7 +64,7 @@ def list_files(root: Path) -> list[FoundFile]:
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*files, *links]:
             path = Path(folder, name)
-            found.append(FoundFile(root, path, _why_not_opened(root, path)))
+            found.append(FoundFile(root, path, _why_not_opened(root, path), archive))
     return sorted(found, key=lambda file: file.name)
 
 
@@ -101,8 +112,13 @@ def picture_folders(folder: Path) -> list[Path]:
     """Folders beside a mesh that by their name hold its pictures, sorted."""
     with contextlib.suppress(OSError):
         entries = sorted(folder.iterdir())
-        return [e for e in entries if _PICTURE_FOLDERS.fullmatch(e.name) and e.is_dir() and not e.is_symlink()]
+        return [e for e in entries if is_picture_folder(e.name) and e.is_dir() and not e.is_symlink()]
     return []
+
+
+def is_picture_folder(name: str) -> bool:
+    """Whether a folder's name says that it holds a mesh's pictures."""
+    return _PICTURE_FOLDERS.fullmatch(name) is not None
 
 
 def is_picture(path: Path) -> bool:

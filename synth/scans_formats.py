@@ -11,12 +11,14 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from synth.scans_arrays import atlas_of, is_mesh_pickle, npz_is_mesh
 from synth.scans_files import leaves_folder, printable, resolve_reference
-from synth.scans_raw import BadScan
+from synth.scans_raw import BadScan, NoMesh
 
 _MAX_MTL_BYTES = 16 * 2**20
 _MAX_HEADER_BYTES = 64 * 2**10
 _MAX_NAMES = 256
+_MAX_BROKEN = 10_000
 #: How many values follow each option of an MTL texture statement; None: one to three numbers.
 _MTL_OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-texres": 1,
                 "-type": 1, "-bm": 1, "-mm": 2, "-o": None, "-s": None, "-t": None}  # fmt: skip
@@ -87,7 +89,23 @@ def obj_references(path: Path, root: Path) -> References:
             elif library not in parts:
                 parts.append(library)
     pictures = [m.picture for part in parts for m in read_mtl(part) if m.picture]
+    notes += _broken_uvs(path)
     return References(tuple(parts), tuple(dict.fromkeys(pictures)), notes=tuple(notes))
+
+
+def _broken_uvs(path: Path) -> list[str]:
+    """A note on texture coordinates that are no numbers: Blender puts 0 for them, which nobody sees afterwards."""
+    lines = set()
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for word in (b"nan", b"NaN", b"NAN", b"inf", b"Inf", b"INF"):
+            at = data.find(word)
+            while at >= 0 and len(lines) < _MAX_BROKEN:
+                start = data.rfind(b"\n", max(0, at - 256), at) + 1
+                if data[start : start + 2] == b"vt":
+                    lines.add(start)
+                at = data.find(word, at + len(word))
+    more = "at least " if len(lines) >= _MAX_BROKEN else ""
+    return [f"{more}{len(lines)} texture coordinates are no numbers: read as 0"] if lines else []
 
 
 def obj_libraries(path: Path) -> list[str]:
@@ -142,6 +160,18 @@ def fbx_references(path: Path, root: Path) -> References:
                 names.append(fbx_name(_text(data[match.end() : match.end() + length])))
         embedded = any(struct.unpack("<I", match[1])[0] > 0 for match in _FBX_CONTENT.finditer(data))
     return References(pictures=tuple(dict.fromkeys(names)), embedded=embedded)
+
+
+def array_references(path: Path, root: Path) -> References:
+    """Of a mesh that is arrays: the pickle of its texture. Raises NoMesh where the file holds other arrays."""
+    if path.suffix.lower() == ".npz":
+        if not npz_is_mesh(path):
+            raise NoMesh("arrays, but no mesh")
+        return References(embedded=True)
+    if not is_mesh_pickle(path):
+        raise NoMesh("a pickle, but no mesh by its name")
+    atlas = atlas_of(path)
+    return References(parts=(atlas,) if atlas else (), embedded=True)
 
 
 def fbx_name(name: str) -> str:

@@ -10,12 +10,14 @@ from typing import Literal
 import numpy as np
 
 from synth.camera import transform_points
+from synth.scans_level import measure_lean
+from synth.scans_overrides import Override
+from synth.scans_profile import edge_points, hull_profile
+from synth.scans_upright import longest_axis, turn_to_z, why_upside_down
 
 Kind = Literal["full", "bust", "head"]
 Box = tuple[np.ndarray, np.ndarray]
 
-_SLABS = 128
-_DIRECTIONS = 16
 #: Horizontal hull area of a head over the square of its height, crown to chin: 0.57 on a real head and a real bust, so
 #: that area alone tells how many heads tall the whole is, wherever beard, hair or a bent neck hide the chin.
 _HEAD_SQUARE = 0.57
@@ -35,6 +37,9 @@ _SHOULDER_GROWTH = 1.3
 _HEAD_AND_NECK = 1.25
 #: A head's half width and half depth are below this, in heads.
 _HEAD_RADIUS = 0.8
+#: Head over height where the user says what it is and the profile says otherwise.
+_USUAL_HEAD = {"full": 0.13, "bust": 0.55, "head": 1.0}
+_NAMED_UNITS = {"m": 1.0, "dm": 0.1, "cm": 0.01, "in": 0.0254, "mm": 0.001}
 _UNITS = {"metres": 1.0, "decimetres": 0.1, "centimetres": 0.01, "inches": 0.0254, "millimetres": 0.001}
 #: Metres: (least believable, assumed when no unit gives a believable one, greatest believable).
 _BELIEVABLE_HEIGHT = (0.9, 1.70, 2.3)
@@ -56,33 +61,69 @@ class Placement:
     warnings: tuple[str, ...]
 
 
-def place_mesh(positions: np.ndarray, triangles: np.ndarray, z_is_up: bool) -> Placement:
+def place_mesh(
+    positions: np.ndarray, triangles: np.ndarray, places: np.ndarray, z_is_up: bool, override: Override
+) -> Placement:
     """Decides kind, up axis and unit of a mesh. positions (V, 3), finite, all used; triangles (T, 3).
 
-    z_is_up: the format says so (glTF, FBX); otherwise the longer of the y and z extents is up.
+    places: (V,) numbers of positions, equal where they are. z_is_up: the format says so (glTF, FBX); otherwise shape
+    decides. What the override says is not measured.
     """
     positions = positions.astype(np.float64)
-    extent = np.ptp(positions, axis=0)
-    y_up = not z_is_up and extent[1] >= extent[2]
-    turn = np.eye(4)
-    if y_up:
-        turn[:3, :3] = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
-    changes = [] if z_is_up else ["y is up in the file: turned" if y_up else "z is up in the file: kept"]
+    turn, changes, warnings = _stand_up(positions, triangles, places[triangles], z_is_up, override)
     upright = transform_points(turn, positions)
     height = float(np.ptp(upright[:, 2]))
-    kind, head = measure_kind(_profile(_edge_points(upright, triangles)))
+    kind, head = measure_kind(hull_profile(edge_points(upright, triangles)))
+    if override.kind is not None and override.kind != kind:
+        kind, head = override.kind, _USUAL_HEAD[override.kind]
+    scale, said = _choose_size(height, kind, head, override)
+    changes.append(said)
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    move = np.diag([scale, scale, scale, 1.0])
+    move[:3, 3] = -scale * np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
+    changes.append("centred in x, y by the bounding box, lowest point at 0")
+    return Placement(kind, move @ turn, head * height * scale, tuple(changes), tuple(warnings))
+
+
+def _stand_up(
+    positions: np.ndarray, triangles: np.ndarray, places: np.ndarray, z_is_up: bool, override: Override
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """(4, 4) rotation that stands a mesh up, what was done, and what the user should look at."""
+    axis = override.up or ("z" if z_is_up else longest_axis(positions, triangles, places))
+    turn, changes = np.eye(4), []
+    turn[:3, :3] = turn_to_z(axis)
+    if override.up is not None:
+        return turn, [f"{axis} is up, as scans.yaml says"], []
+    if not z_is_up:
+        changes.append(f"{axis} is up in the file: {'kept' if axis == 'z' else 'turned'}")
+    lean, level = measure_lean(transform_points(turn, positions), triangles)
+    if lean:
+        turn[:3, :3] = level @ turn[:3, :3]
+        changes.append(f"leaned by {lean:.0f} degrees: levelled (`up` in scans.yaml keeps it)")
+    shown = why_upside_down(transform_points(turn, positions), triangles, places)
+    if shown is not None and z_is_up:
+        return turn, changes, [f"seems upside down ({shown}); `up: -z` in scans.yaml turns it over"]
+    if shown is not None:
+        turn[:3, :3] = turn_to_z("-z") @ turn[:3, :3]
+        changes.append(f"upside down ({shown}): turned over")
+    return turn, changes, []
+
+
+def _choose_size(height: float, kind: Kind, head: float, override: Override) -> tuple[float, str]:
+    """Metres per native unit, and how that was decided."""
+    if override.height_m is not None:
+        return override.height_m / height, f"scaled to {override.height_m:.3f} m, as scans.yaml says"
+    if override.unit is not None:
+        scale = _NAMED_UNITS[override.unit]
+        return scale, f"unit {override.unit}, as scans.yaml says: height {height * scale:.3f} m"
     what, size, believable = "height", height, _BELIEVABLE_HEAD if kind == "head" else _BELIEVABLE_HEIGHT
     if kind == "bust":
         what, size, believable = "crown to chin", head * height, _BELIEVABLE_CHIN
     scale, unit = choose_scale(size, believable)
     metres = f"{what} {size * scale:.3f} m"
-    changes.append(f"scaled to {metres}" if unit is None else f"unit taken as {unit}: {metres}")
-    odd = f"no unit gives a believable size (native height {height:.4g}): scaled to {metres}"
-    low, high = upright.min(axis=0), upright.max(axis=0)
-    move = np.diag([scale, scale, scale, 1.0])
-    move[:3, 3] = -scale * np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    changes.append("centred in x, y by the bounding box, lowest point at 0")
-    return Placement(kind, move @ turn, head * height * scale, tuple(changes), () if unit else (odd,))
+    if unit is None:
+        return scale, f"no unit gives a believable size (native height {height:.4g}): scaled to {metres}"
+    return scale, f"unit taken as {unit}: {metres}"
 
 
 def measure_kind(areas: np.ndarray) -> tuple[Kind, float]:
@@ -147,32 +188,3 @@ def _has_shoulders(down: np.ndarray, depth: np.ndarray) -> bool:
     above = np.maximum.accumulate(smooth[start:])
     below = np.maximum.accumulate(smooth[: start - 1 : -1])[::-1]
     return bool(((above > 1.08 * smooth[start:]) & (below > _SHOULDER_GROWTH * smooth[start:])).any())
-
-
-def _edge_points(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Points along all edges, dense enough that big triangles leave no slab empty."""
-    steps = int(np.clip(400_000 // max(1, 3 * len(triangles)), 1, 32))
-    corners = positions[triangles]  # (T, 3, 3)
-    share = (np.arange(steps) / steps)[:, None, None, None]
-    return (corners + share * (np.roll(corners, -1, axis=1) - corners)).reshape(-1, 3)
-
-
-def _profile(points: np.ndarray) -> np.ndarray:
-    """(_SLABS,) convex-hull area of each horizontal slab, bottom first, over height squared.
-
-    The hull is taken as the polygon of its supporting lines in 16 directions: at most 1.3 % too large for a disc.
-    """
-    low, height = points[:, 2].min(), np.ptp(points[:, 2])
-    slab = np.minimum(((points[:, 2] - low) / height * _SLABS).astype(np.int64), _SLABS - 1)
-    order = np.argsort(slab, kind="stable")
-    found, starts = np.unique(slab[order], return_index=True)
-    angle = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
-    step = 2 * np.pi / _DIRECTIONS
-    support = np.empty((len(found), _DIRECTIONS))
-    for i, a in enumerate(angle):
-        reach = (points[:, 0] * np.cos(a) + points[:, 1] * np.sin(a))[order]
-        support[:, i] = np.maximum.reduceat(reach, starts)
-    edges = np.roll(support, 1, axis=1) + np.roll(support, -1, axis=1) - 2 * np.cos(step) * support
-    areas = np.zeros(_SLABS)
-    areas[found] = np.maximum(0.5 * (support * edges).sum(axis=1) / np.sin(step), 0) / height**2
-    return areas

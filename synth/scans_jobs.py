@@ -13,14 +13,17 @@ from synth.recipe import canonical_sha256
 from synth.scans_colour import find_beside
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts
 from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_uri, write_atomically
-from synth.scans_formats import References, fbx_references, obj_references, ply_references, sniff
+from synth.scans_formats import References, array_references, fbx_references, obj_references, ply_references, sniff
 from synth.scans_gltf import gltf_references
-from synth.scans_prepare import Source, prepare_scan
+from synth.scans_overrides import Override
+from synth.scans_paint import Source
+from synth.scans_prepare import prepare_scan
 from synth.scans_raw import BadScan, HostLimit, Probe
 from synth.scans_store import load_facts
+from synth.scans_tiles import ANY_TILE, find_tiles
 
 _REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_references, ".gltf": gltf_references,
-               ".fbx": fbx_references}  # fmt: skip
+               ".fbx": fbx_references, ".pkl": array_references, ".npz": array_references}  # fmt: skip
 
 _UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -39,23 +42,27 @@ class Job:
     def companions(self) -> tuple[Path, ...]:
         """Every other file that this mesh uses or may use."""
         beside = () if self.source.beside is None else (self.source.beside,)
-        return (*self.parts, *self.source.pictures.values(), *beside)
+        return (*self.parts, *self.source.pictures.values(), *beside, *self.source.tiles.values())
 
 
-def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory) -> Job:
+def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory, override: Override) -> Job:
     """Settles what a mesh file uses, among `files`, and its key. Raises BadScan."""
     path, suffix = file.path, file.path.suffix.lower()
     try:
         sniff(path)
         references = _REFERENCES[suffix](path, file.root)
-        source = _source(file, references, files)
+        source = _source(file, references, files, override)
         used = [("mesh", suffix, path), *(("part", part.name, part) for part in references.parts)]
         used += [("picture", name, picture) for name, picture in source.pictures.items()]
         used += [("beside", source.beside.name, source.beside)] if source.beside else []
+        used += [("tile", f"{u} {v}", picture) for (u, v), picture in source.tiles.items()]
         content = sorted([role, name, hashes.sha256(part)] for role, name, part in used)
     except OSError as error:
         raise BadScan(f"cannot be read ({error.strerror})") from error
-    key = canonical_sha256({"content": content, "notes": source.notes, "importer_version": IMPORTER_VERSION})[:32]
+    wishes = override.model_dump(exclude_none=True, include={"up", "unit", "height_m", "kind", "parts"})
+    key = canonical_sha256(
+        {"content": content, "notes": source.notes, "wishes": wishes, "importer_version": IMPORTER_VERSION}
+    )[:32]
     return Job(file, source, references.parts, key)
 
 
@@ -82,22 +89,45 @@ def run_job(job: Job, store: Path, probe: Probe) -> ScanFacts | str:
     return reason
 
 
-def _source(file: FoundFile, references: References, files: set[Path]) -> Source:
+def was_tried(store: Path, key: str) -> bool:
+    """Whether the prepared scan has been rendered once."""
+    return (store / f"{key}.tried").exists()
+
+
+def remember_tryout(store: Path, key: str, reason: str | None) -> None:
+    """Keeps that a prepared scan can be rendered, or takes it out of the store with the reason why it cannot."""
+    if reason is None:
+        write_atomically(store / f"{key}.tried", b"")
+        return
+    write_atomically(store / f"{key}.refused", json.dumps({"reason": reason}).encode())
+    shutil.rmtree(store / key, ignore_errors=True)
+
+
+def _source(file: FoundFile, references: References, files: set[Path], override: Override) -> Source:
     path, suffix = file.path, file.path.suffix.lower()
     resolve = resolve_uri if suffix in (".glb", ".gltf") else resolve_reference
     found = {name: resolve(name, path.parent, file.root) for name in references.pictures}
     pictures = {name: picture for name, picture in found.items() if picture is not None}
     # A PLY without TextureFile has no use for pictures.
     wants = not pictures and not references.embedded and (suffix != ".ply" or bool(references.pictures))
+    beside = (_any_tile(references.pictures, path, file.root) or find_beside(path, files)) if wants else None
     return Source(
         suffix=suffix,
         pictures=pictures,
-        beside=find_beside(path, files) if wants else None,
+        beside=beside,
+        tiles=find_tiles(beside, files) if beside else {},
         trust_beside=suffix == ".obj",
         notes=references.notes,
         licence=references.licence,
         attribution=references.attribution,
+        override=override,
     )
+
+
+def _any_tile(names: tuple[str, ...], path: Path, root: Path) -> Path | None:
+    """The first tile of a picture that is named as a set of tiles."""
+    tried = (ANY_TILE.sub(tile, name) for name in names if ANY_TILE.search(name) for tile in ("1001", "u1_v1"))
+    return next((found for name in tried if (found := resolve_reference(name, path.parent, root))), None)
 
 
 def _read_refusal(file: Path) -> str | None:

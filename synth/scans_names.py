@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synth.scans_colour import is_other_map
+from synth.scans_discover import name_mesh
 from synth.scans_files import MESH_SUFFIXES, FoundFile, is_picture
 from synth.scans_jobs import Job
 
 _GENERIC = re.compile(
     r"(scene|model|mesh|scan|untitled|object|textured|output|export|source|body|head)?[-_ ]*\d*", re.IGNORECASE
 )
+_OTHER_MESHES = {".abc", ".stl", ".dae", ".usd", ".usda", ".usdc", ".usdz", ".blend", ".wrl", ".x3d", ".off", ".3ds",
+                 ".3mf", ".max", ".ma", ".mb", ".c4d", ".ztl", ".e57", ".las", ".laz", ".vtk"}  # fmt: skip
+_ARCHIVES = {".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".zip"}
+HIDDEN = "hidden file"
 _PAPERS = re.compile(r"licen[cs]e|copying|readme|acknowledg|credit|attribution|copyright", re.IGNORECASE)
 
 
@@ -31,7 +36,7 @@ def ignored_reason(file: FoundFile, jobs: Sequence[Job], used_by: dict[Path, Job
     if "__MACOSX" in parts:
         return "left over from a macOS archive"
     if any(part.startswith(".") for part in parts):
-        return "hidden file"
+        return HIDDEN
     if file.path.suffix.lower() in MESH_SUFFIXES:
         return None
     if file.refusal is not None:
@@ -44,15 +49,30 @@ def ignored_reason(file: FoundFile, jobs: Sequence[Job], used_by: dict[Path, Job
         return f"{what}, beside {neighbour}" if neighbour else f"{what}, beside no mesh"
     if _PAPERS.search(file.path.name):
         return f"licence or notes of {neighbour}" if neighbour else "licence or notes"
+    if file.path.suffix.lower() in _ARCHIVES:
+        return "an archive that this version does not open: unpack it, or make it a .zip"
+    if file.path.suffix.lower() in _OTHER_MESHES:
+        return "a mesh in a format this version does not read: export it as .glb, .obj, .ply or .fbx"
     return "not a mesh this version reads"
 
 
 def _base_name(file: FoundFile) -> str:
     """A scan's name before clashes are settled; at most 80 characters."""
+    known = name_mesh(file.name).scan
+    return _slug(known) if known is not None else _own_name(file)
+
+
+def _own_name(file: FoundFile) -> str:
     stem, folder = file.path.stem, file.path.parent.name if file.path.parent != file.root else ""
+    if not folder and file.archive:
+        folder = file.archive.path.stem
     if _GENERIC.fullmatch(stem) and folder:
         stem = f"{folder}-{stem}" if re.search(r"\d$", stem) and stem != folder else folder
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:80].strip("._-") or "scan"
+    return _slug(stem)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name)[:80].strip("._-") or "scan"
 
 
 def _use(path: Path, job: Job) -> str:

@@ -6,64 +6,45 @@ folder appears as a whole or not at all; the same content gives the same bytes.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from synth.camera import matrix4, transform_points
 from synth.recipe import canonical_json
-from synth.scans_colour import Picture, is_decisive, measure_agreement, read_picture
+from synth.scans_cap import cap_pictures
+from synth.scans_colour import Picture
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts, ScanMaterial
 from synth.scans_files import new_sibling
 from synth.scans_geometry import measure_regions, place_mesh
+from synth.scans_holes import describe_holes
+from synth.scans_paint import Painted, Source, paint_mesh
 from synth.scans_raw import RawMaterial, RawMesh
 from synth.scans_surface import clean_surface
 
 #: Linear albedo of what has no colour: unpainted clay or stone, neither black nor burnt in any light.
 CLAY = (0.50, 0.46, 0.42, 1.0)
 _CLAY_ROUGHNESS = 0.85
-
-
-@dataclass(frozen=True)
-class Source:
-    """A mesh file with what it may use, settled before anything is imported."""
-
-    suffix: str
-    pictures: Mapping[str, Path]
-    """Files of the pictures that the mesh names, by the name it uses."""
-    beside: Path | None
-    """A picture that is not named but lies there; used when nothing else gives colour."""
-    trust_beside: bool
-    """Without proof from the picture its v is taken as v up: true for OBJ, whose v always is."""
-    notes: tuple[str, ...]
-    licence: str | None
-    attribution: str | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Painted:
-    """A mesh with its colour settled."""
-
-    mesh: RawMesh
-    colour: str
-    pictures: tuple[Picture | None, ...]
-    """Per material; None: base colour."""
-    changes: tuple[str, ...]
-    warnings: tuple[str, ...]
+#: What Blender's importers turn to z up, as the format says.
+_Z_UP_FORMATS = (".glb", ".gltf", ".fbx")
 
 
 def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     """Writes the prepared scan of a mesh to `target`; who comes first wins. Raises BadScan."""
-    surface = clean_surface(mesh)
-    painted = _paint(surface.mesh, surface.welded, source)
+    surface = clean_surface(mesh, keep_all=source.override.parts == "all")
+    painted = paint_mesh(surface.mesh, surface.welded, source)
     mesh = painted.mesh
-    placement = place_mesh(mesh.positions, mesh.triangles, source.suffix not in (".obj", ".ply"))
+    placement = place_mesh(
+        mesh.positions, mesh.triangles, surface.welded, source.suffix in _Z_UP_FORMATS, source.override
+    )
     positions = transform_points(placement.scan_from_file, mesh.positions).astype(np.float32)
     rotation = placement.scan_from_file[:3, :3] / np.cbrt(np.linalg.det(placement.scan_from_file[:3, :3]))
     normals = _unit(mesh.normals.astype(np.float64) @ rotation.T).astype(np.float32)
     regions = measure_regions(positions, placement.kind, placement.head_m)
+    capped = cap_pictures(painted.pictures, positions[mesh.triangles], mesh.uvs, mesh.material, regions)
+    painted = replace(painted, pictures=capped.pictures, changes=(*painted.changes, *capped.changes))
+    hole = describe_holes(positions, mesh.triangles, surface.welded)
     materials = _materials(painted)
     facts = ScanFacts(
         importer_version=IMPORTER_VERSION,
@@ -79,7 +60,7 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
         regions={framing: _box(box) for framing, box in regions.items()},
         materials=materials,
         changes=(*placement.changes, *surface.changes, *painted.changes),
-        warnings=(*source.notes, *mesh.notes, *surface.warnings, *placement.warnings, *painted.warnings),
+        warnings=(*source.notes, *mesh.notes, *surface.warnings, *placement.warnings, *painted.warnings, *hole),
         licence=source.licence,
         attribution=source.attribution,
     )
@@ -88,7 +69,7 @@ def prepare_scan(mesh: RawMesh, source: Source, target: Path) -> ScanFacts:
     return facts
 
 
-def _arrays(painted: _Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray) -> dict[str, np.ndarray]:
+def _arrays(painted: Painted, positions: np.ndarray, normals: np.ndarray, welded: np.ndarray) -> dict[str, np.ndarray]:
     """What is stored of the mesh, by name; positions (V, 3) and normals (T, 3, 3) are in frame scan."""
     from synth.scans_trust import measure_trust  # its scipy comes with the render extra, which readers do without
 
@@ -105,106 +86,7 @@ def _arrays(painted: _Painted, positions: np.ndarray, normals: np.ndarray, welde
     return arrays
 
 
-def _paint(mesh: RawMesh, welded: np.ndarray, source: Source) -> _Painted:
-    """Colour from the first source that has some; see `synth.scans_colour` for the order."""
-    changes: list[str] = []
-    warnings: list[str] = []
-    pictures: tuple[Picture | None, ...] = tuple(None for _ in mesh.materials)
-    used = set(np.unique(mesh.material).tolist())
-    if mesh.uvs is not None:
-        mesh = _clean_uvs(mesh, warnings)
-        pictures = _referenced(mesh, source, used, warnings)
-        if any(pictures) and not mesh.v_trusted:
-            mesh, _ = _settle_v(mesh, welded, next(p for p in pictures if p), True, changes)
-        elif not any(pictures) and source.beside is not None:
-            mesh, pictures = _beside(mesh, welded, source, changes, warnings)
-    elif any(m.picture for m in mesh.materials) or source.beside is not None:
-        warnings.append("there is a picture, but the mesh has no UVs to place it with")
-    if any(pictures):
-        plain = [mesh.materials[i].name for i in sorted(used) if pictures[i] is None]
-        if plain:
-            warnings.append(f"materials without a picture have one plain colour: {', '.join(plain[:8])}")
-        return _Painted(mesh, "texture", pictures, tuple(changes), tuple(warnings))
-    if mesh.colors is not None and np.ptp(mesh.colors[..., :3].reshape(-1, 3), axis=0).max() > 0:
-        return _Painted(mesh, "vertex", pictures, tuple(changes), tuple(warnings))
-    warnings.append("no colour: shown as clay grey")
-    return _Painted(mesh, "none", pictures, tuple(changes), tuple(warnings))
-
-
-def _clean_uvs(mesh: RawMesh, warnings: list[str]) -> RawMesh:
-    bad = ~np.isfinite(mesh.uvs).all(axis=2)
-    if bad.any():
-        warnings.append(f"{int(bad.sum())} corners with broken UVs: set to 0")
-        mesh = replace(mesh, uvs=np.where(bad[..., None], np.float32(0), mesh.uvs))
-    if np.ptp(mesh.uvs.reshape(-1, 2), axis=0).max() == 0:
-        warnings.append("all UVs are the same point: the picture gives one colour")
-    return mesh
-
-
-def _referenced(mesh: RawMesh, source: Source, used: set[int], warnings: list[str]) -> tuple[Picture | None, ...]:
-    """Pictures that the file names or holds, per material; each that is missing or broken is named."""
-    read: dict[str | bytes, Picture | None] = {}
-    found = []
-    for index, material in enumerate(mesh.materials):
-        wanted = material.picture if index in used else None
-        if wanted is None:
-            found.append(None)
-            continue
-        address = wanted.data if wanted.data is not None else wanted.name
-        if address not in read:
-            read[address] = _read(wanted.name, wanted.data, source, warnings)
-        found.append(read[address])
-    return tuple(found)
-
-
-def _read(name: str, data: bytes | None, source: Source, warnings: list[str]) -> Picture | None:
-    if data is None:
-        file = source.pictures.get(name)
-        if file is None:
-            warnings.append(f"picture {name[:200]!r} is missing")
-            return None
-        data = file.read_bytes()
-    try:
-        return read_picture(data)
-    except ValueError as error:
-        warnings.append(f"picture {name[:200]!r} {error}")
-        return None
-
-
-def _beside(
-    mesh: RawMesh, welded: np.ndarray, source: Source, changes: list[str], warnings: list[str]
-) -> tuple[RawMesh, tuple[Picture | None, ...]]:
-    """A picture that only lies beside the mesh, if the mesh bears it out."""
-    none = tuple(None for _ in mesh.materials)
-    picture = _read(source.beside.name, source.beside.read_bytes(), source, warnings)
-    if picture is None:
-        return mesh, none
-    mesh, settled = _settle_v(mesh, welded, picture, source.trust_beside, changes)
-    if not settled:
-        warnings.append(f"picture {source.beside.name!r} lies beside, but the UVs do not show that it belongs here")
-        return mesh, none
-    changes.append(f"colour from {source.beside.name!r} beside the mesh")
-    return mesh, tuple(picture for _ in mesh.materials)
-
-
-def _settle_v(
-    mesh: RawMesh, welded: np.ndarray, picture: Picture, trust: bool, changes: list[str]
-) -> tuple[RawMesh, bool]:
-    """The mesh with v up as the picture tells, and whether that (or trust in the format) settled it."""
-    as_is, flipped = measure_agreement(mesh, welded[mesh.triangles], picture.small)
-    score = f"picture and mesh agree by {as_is:.2f} as is, {flipped:.2f} upside down"
-    if not is_decisive(as_is, flipped):
-        if trust:
-            changes.append(f"v taken as up ({score})")
-        return mesh, trust
-    if as_is >= flipped:
-        changes.append(f"v is up ({score})")
-        return mesh, True
-    changes.append(f"v was down: turned ({score})")
-    return replace(mesh, uvs=(mesh.uvs * np.float32([1, -1]) + np.float32([0, 1]))), True
-
-
-def _materials(painted: _Painted) -> tuple[ScanMaterial, ...]:
+def _materials(painted: Painted) -> tuple[ScanMaterial, ...]:
     names = _file_names(painted.pictures)
     plain = painted.colour == "texture"  # beside textures, plain colours are meant; alone they are exporters' defaults
     return tuple(

@@ -15,6 +15,10 @@ class BadScan(ValueError):
     """A scan that cannot be used. The message is one line that needs no path before it to be understood."""
 
 
+class NoMesh(BadScan):
+    """A file of a kind that may hold a mesh, but holds something else."""
+
+
 class HostLimit(BadScan):
     """A scan that needs more time or memory than it was given here: elsewhere it may be usable."""
 
@@ -69,6 +73,8 @@ class RawMesh:
     """False where the format leaves the direction of v open (PLY): then the picture decides."""
     notes: tuple[str, ...] = ()
     """What the user should know about the import."""
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """What was taken off the positions while they were in single precision; they hold it again."""
 
 
 #: (mesh file, folder that nothing may be read outside of) -> RawMesh. Raises BadScan, ImporterBroken.

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from synth.scans_parts import faces_of_person, repeated_faces
 from synth.scans_raw import BadScan, RawMesh
 from synth.scans_winding import faces_to_turn
 
@@ -18,6 +19,7 @@ _STRAY_RADII = 1000.0
 _MAX_STEP = 1 / 4000
 #: Importers replace NaN by 0: faces that reach for the origin with edges this many times the usual are torn.
 _TORN_EDGES = 10.0
+_OUTSIDE = 1.5
 #: Faces thinner than this (area over squared extent) have no direction in float32.
 _LEAST_AREA = 1e-13
 #: Authored normals are kept while at most this share of corners is unusable; those are filled with smooth ones.
@@ -44,15 +46,21 @@ class Surface:
     warnings: tuple[str, ...]
 
 
-def clean_surface(mesh: RawMesh) -> Surface:
-    """Drops what is no surface, turns it outwards, completes its normals. Raises BadScan when nothing is left."""
+def clean_surface(mesh: RawMesh, keep_all: bool = False) -> Surface:
+    """Drops what is no surface or nobody's, turns it outwards, completes its normals.
+
+    keep_all: fragments and platforms stay. Raises BadScan when nothing is left.
+    """
     changes: list[str] = []
     warnings: list[str] = []
     count = len(mesh.triangles)
-    _check_precision(mesh.positions)
+    _check_precision(mesh.positions - np.array(mesh.offset))
+    if any(mesh.offset):
+        changes.append(f"{np.abs(mesh.offset).max():.0f} units from the origin: moved there in double precision")
     mesh = _drop_broken(mesh, warnings)
     welded = weld(mesh.positions)
     mesh, welded = _drop_degenerate(mesh, welded, changes)
+    mesh, welded = _drop_others(mesh, welded, keep_all, changes)
     if len(mesh.triangles) == 0:
         raise BadScan(f"all {count} faces are degenerate or use broken vertices")
     extent = np.ptp(mesh.positions, axis=0)
@@ -114,7 +122,7 @@ def _zeroed(mesh: RawMesh) -> np.ndarray:
 
     All their faces reach there with edges far longer than the mesh's.
     """
-    zero = (mesh.positions == 0).any(axis=1)
+    zero = (mesh.positions == mesh.offset).any(axis=1)
     if not zero.any() or len(mesh.triangles) == 0:
         return np.zeros(len(zero), dtype=bool)
     corners = mesh.positions[mesh.triangles]
@@ -123,7 +131,24 @@ def _zeroed(mesh: RawMesh) -> np.ndarray:
         torn = longest > _TORN_EDGES * np.median(longest)
     faces = np.bincount(mesh.triangles.ravel(), minlength=len(zero))
     torn_faces = np.bincount(mesh.triangles[torn].ravel(), minlength=len(zero))
-    return zero & (faces > 0) & (torn_faces == faces)
+    return zero & (faces > 0) & (torn_faces == faces) & _outside(mesh)
+
+
+def _outside(mesh: RawMesh) -> np.ndarray:
+    """(V,) vertices that lie outside of those they share faces with; a turntable's hub lies amidst them."""
+    corner, count = mesh.triangles.ravel(), len(mesh.positions)
+    with np.errstate(invalid="ignore", over="ignore"):
+        points = mesh.positions[mesh.triangles] - np.nanmedian(mesh.positions, axis=0)
+        others = np.stack([points.sum(axis=1)[:, None] - points, (points**2).sum(axis=1)[:, None] - points**2])
+        sums, squares = (
+            np.stack([np.bincount(corner, part[..., axis].ravel(), count) for axis in range(3)], axis=1)
+            for part in others
+        )
+        number = 2.0 * np.maximum(np.bincount(corner, minlength=count), 1)[:, None]
+        middle = sums / number
+        spread = np.sqrt(np.maximum(squares / number - middle**2, 0).sum(axis=1))
+        away = np.linalg.norm(mesh.positions - np.nanmedian(mesh.positions, axis=0) - middle, axis=1)
+    return away > _OUTSIDE * spread
 
 
 def _drop_broken(mesh: RawMesh, warnings: list[str]) -> RawMesh:
@@ -154,6 +179,27 @@ def _drop_degenerate(mesh: RawMesh, welded: np.ndarray, changes: list[str]) -> t
         changes.append(f"{int((~kept).sum())} degenerate faces dropped")
     mesh, used = _select(mesh, kept)
     return mesh, weld(mesh.positions) if len(used) else welded[:0]
+
+
+def _drop_others(mesh: RawMesh, welded: np.ndarray, keep_all: bool, changes: list[str]) -> tuple[RawMesh, np.ndarray]:
+    """Without repeated faces, and without what does not belong to the person."""
+    if len(mesh.triangles) == 0:
+        return mesh, welded
+    again = repeated_faces(welded[mesh.triangles])
+    if again.any():
+        changes.append(f"{int(again.sum())} faces that repeat others dropped")
+        mesh, used = _select(mesh, ~again)
+        welded = welded[used]
+    if keep_all:
+        return mesh, welded
+    by_place = np.empty((int(welded.max()) + 1, 3))
+    by_place[welded] = mesh.positions
+    person, others = faces_of_person(by_place, welded[mesh.triangles])
+    if others is not None:
+        changes.append(f"{others} dropped, {int((~person).sum())} faces (`parts: all` in scans.yaml keeps them)")
+        mesh, _ = _select(mesh, person)
+        welded = weld(mesh.positions)
+    return mesh, welded
 
 
 def _select(mesh: RawMesh, kept: np.ndarray) -> tuple[RawMesh, np.ndarray]:

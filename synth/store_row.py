@@ -40,7 +40,7 @@ def make_row(
         split=recipe.split,
         scans=tuple(subject.scan_id for subject in recipe.subjects),
         people=tuple(subject.person for subject in recipe.subjects),
-        background=recipe.background.background_id,
+        background=recipe.background.seen_id,
         flags=tuple(flags),
         attempt=recipe.attempt,
         refused=tuple((attempt, reason, detail[:1000]) for attempt, reason, detail in refused),

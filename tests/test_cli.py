@@ -104,7 +104,8 @@ def test_scans_gives_every_file_a_verdict(place, tmp_path):
         "ball16.obj": "accepted", "ball24.obj": "accepted", "empty.obj": "refused", "notes.txt": "ignored",
     }  # fmt: skip
     assert set(verdicts["ball16.obj"]) == {
-        "path", "scan_id", "verdict", "reason", "warnings", "height_m", "faces", "colour", "kind",
+        "path", "scan_id", "verdict", "reason", "warnings", "height_m", "faces", "colour", "kind", "person",
+        "texture_px", "licence",
     }  # fmt: skip
     assert "empty.obj" in done.stdout and verdicts["empty.obj"]["reason"]
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from worlds import SHA256
 
-from synth.backgrounds import BackgroundEntry
+from synth.backgrounds import BackgroundEntry, PlateEntry
 from synth.camera import IDENTITY4, project
 from synth.config import load_config
 from synth.randomize import Library, draw_recipe, scan_of_index, stream
 from synth.recipe import SceneRecipe, canonical_json
+from synth.sample import background_magnification, is_soft
 from synth.scans import ScanEntry, ScanFacts, ScanMaterial
 
 CLAY = ScanMaterial(texture=None, alpha=False, base_color=(0.5, 0.5, 0.5, 1.0), metallic=0.0, roughness=1.0)
@@ -136,3 +137,76 @@ def test_exposure_undoes_the_light():
             draw_recipe(CONFIG, dim, 0, index).film.exposure_ev - draw_recipe(config, dim, 0, index).film.exposure_ev
         )
         assert -0.7 <= jittered <= 0.7
+
+
+def with_plates(*sizes, only_lights=False) -> Library:
+    plates = tuple(
+        PlateEntry(background_id=f"p{k}", sha256=f"{k:064x}", width_px=w, height_px=h)
+        for k, (w, h) in enumerate(sizes or [(4000, 3000), (3000, 4000)])
+    )
+    plain = library()
+    skies = tuple(sky.model_copy(update={"only_lights": only_lights}) for sky in plain.backgrounds)
+    return Library(plain.scans, skies, plates)
+
+
+def test_plates_move_nothing_else_and_are_left_out_where_there_are_none():
+    shown = 0
+    for index in range(60):
+        a, b = draw_recipe(CONFIG, library(), 3, index), draw_recipe(CONFIG, with_plates(), 3, index)
+        assert "plate" not in canonical_json(a)
+        bare = b.model_copy(update={"background": b.background.model_copy(update={"plate": None})})
+        assert canonical_json(bare) == canonical_json(a)
+        assert SceneRecipe.model_validate_json(canonical_json(b)) == b
+        shown += b.background.plate is not None
+        assert b.background.seen_id == (
+            b.background.plate.plate_id if b.background.plate else b.background.background_id
+        )
+    assert 15 < shown < 45
+
+
+@pytest.mark.parametrize(
+    ("share", "only_lights", "expected"), [(0.0, False, 0), (1.0, False, 40), (0.0, True, 40), (0.25, False, None)]
+)
+def test_how_often_a_plate_is_seen(share, only_lights, expected):
+    config = load_config(None, {"background.plates": share})
+    shown = [draw_recipe(config, with_plates(only_lights=only_lights), 0, i).background.plate for i in range(40)]
+    count = sum(plate is not None for plate in shown)
+    assert count == expected if expected is not None else 3 <= count <= 20
+    if count == 40:
+        assert {plate.plate_id for plate in shown} == {"p0", "p1"} and {plate.mirrored for plate in shown} == {
+            True,
+            False,
+        }
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (3000, 4000), (1200, 900), (8000, 600), (600, 8000), (300, 260)])
+def test_a_crop_has_the_frames_aspect_and_is_no_smaller_than_it_must_be(size):
+    config = load_config(None, {"background.plates": 1})
+    limit = config.checks.max_plate_magnification
+    largest = min(size[0], size[1] * config.width / config.height)
+    widths, places = [], []
+    for index in range(80):
+        recipe = draw_recipe(config, with_plates(size), 0, index)
+        left, top, right, bottom = recipe.background.plate.crop_px
+        assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+        assert (right - left) / (bottom - top) == pytest.approx(config.width / config.height, rel=1e-9)
+        too_small = config.width / largest > limit
+        assert is_soft(recipe, config.checks) == too_small
+        assert background_magnification(recipe) <= max(limit, config.width / largest) * (1 + 1e-9)
+        widths.append(right - left)
+        places.append((left / max(size[0] - (right - left), 1), top / max(size[1] - (bottom - top), 1)))
+    if not too_small:
+        least = config.width / limit
+        assert min(widths) < least * (largest / least) ** 0.1 and max(widths) > least * (largest / least) ** 0.9
+    spread = np.ptp(np.array(places), axis=0)
+    assert spread.max() > 0.9 and np.array(places).max() <= 1 + 1e-6
+
+
+def test_a_plate_follows_the_exposure_only_where_asked():
+    plain = load_config(None, {"background.plates": 1})
+    matched = load_config(None, {"background.plates": 1, "background.match_exposure": True})
+    still = load_config(None, {"background.plates": 1, "light.exposure_jitter_ev": [0, 0]})
+    for index in range(10):
+        a, b, c = (draw_recipe(config, with_plates(), 0, index) for config in (plain, matched, still))
+        assert a.background.plate.shown_ev == 0 and a.film == b.film
+        assert b.background.plate.shown_ev == pytest.approx(b.film.exposure_ev - c.film.exposure_ev)

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from worlds import ball_sample, make_camera, make_recipe
+from worlds import ball_sample, make_camera, make_recipe, plate_of
 
 from synth.camera import distance_from_z
 from synth.config import CheckLimits
-from synth.sample import BadSample, LabelCounts, Sample, background_magnification, check, normal_error_deg
+from synth.sample import BadSample, LabelCounts, Sample, background_magnification, check, is_soft, normal_error_deg
 
 LIMITS = CheckLimits()
 
@@ -145,6 +145,17 @@ def test_flags_describe_and_do_not_refuse():
     far = ball_sample(make_recipe(make_camera(focal_px=900.0, eye=(12, 2, 3))))
     assert "soft_background" in check(far, LIMITS)
     assert "truncated" in check(ball_sample(radii=(0.3, 2.0, 0.3)), LIMITS)
+
+
+def test_a_plate_is_soft_by_its_own_limit():
+    camera = make_camera(width=300, height=400, focal_px=20.0)  # the panorama would be far from soft
+    for across, soft in ((200.0, False), (199.0, True), (300.0, False)):
+        crop = (0.0, 0.0, across, across * 4 / 3)
+        recipe = plate_of(make_recipe(camera), width_px=600, height_px=600, crop_px=crop)
+        assert background_magnification(recipe) == pytest.approx(300 / across)
+        assert is_soft(recipe, LIMITS) == soft
+    soft = plate_of(ball_sample().recipe, crop_px=(0.0, 0.0, 30.0, 40.0))
+    assert "soft_background" in check(dataclasses.replace(ball_sample(), recipe=soft), LIMITS)
 
 
 def test_background_magnification_matches_the_measured_table():

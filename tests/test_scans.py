@@ -446,3 +446,54 @@ def _same_head(library, keys: dict[str, str]) -> None:
         seen.append((centres, picture[row, column]))  # the conversion kept the order of faces
     assert np.abs(seen[0][0] - seen[1][0]).max() < 1e-3
     assert np.abs(seen[0][1] - seen[1][1]).mean() < 2
+
+
+def test_the_best_level_of_detail_is_taken_and_the_next_where_it_is_refused(tmp_path):
+    root = write(tmp_path / "scans", {
+        "anna.obj": "crash", "anna_30k.obj": "full", "anna_2k.obj": "2 full", "bert.obj": "3 full",
+        "bert_low.ply": PLY + b"0\n0\n0\n3 0 1 2\nfull",
+    })  # fmt: skip
+    probe = FakeProbe()
+    library = load_library([root], tmp_path / "cache", probe)
+    said = verdicts(library)
+    assert [e.scan_id for e in sorted(library.entries, key=lambda e: e.scan_id)] == ["anna_30k", "bert"]
+    assert {e.person for e in library.entries} == {"anna", "bert"}
+    assert said["anna.obj"] == ("refused", "killed by SIGABRT")
+    assert said["anna_2k.obj"][0] == said["bert_low.ply"][0] == "ignored"
+    assert "anna_30k.obj" in said["anna_2k.obj"][1]
+    assert sorted(probe.seen) == ["anna.obj", "anna_30k.obj", "bert.obj"]
+
+
+def test_scans_yaml_is_obeyed(tmp_path):
+    root = write(tmp_path / "scans", {
+        "anna.obj": "full", "bert.obj": "1 full", "bert_smplx.obj": "2 full", "out/eva.obj": "3 full",
+        "scans.yaml": "- {match: anna.obj, person: her, licence: mine, attribution: me}\n"
+                      "- {match: out/*, exclude: true}\n- {match: bert_smplx.obj, exclude: false}\n",
+    })  # fmt: skip
+    library = load_library([root], tmp_path / "cache", FakeProbe())
+    by_id = {e.scan_id: e for e in library.entries}
+    assert set(by_id) == {"anna", "bert", "bert_smplx"}
+    assert by_id["anna"].person == "her"
+    assert (by_id["anna"].facts.licence, by_id["anna"].facts.attribution) == ("mine", "me")
+    assert verdicts(library)["out/eva.obj"] == ("ignored", "left out by scans.yaml")
+    plain = tmp_path / "plain"
+    write(plain, {"anna.obj": "full"})
+    again = load_library([plain], tmp_path / "cache", FakeProbe())
+    assert again.entries[0].key == by_id["anna"].key
+    assert again.entries[0].facts.licence is None
+
+
+def test_geometry_wishes_are_part_of_the_key(tmp_path):
+    root = write(tmp_path / "scans", {"anna.obj": "full"})
+    plain = load_library([root], tmp_path / "cache", FakeProbe()).entries[0]
+    write(root, {"scans.yaml": "- {match: anna.obj, height_m: 1.5}\n"})
+    assert load_library([root], tmp_path / "cache", FakeProbe()).entries[0].key != plain.key
+
+
+def test_one_content_under_two_known_names_is_two_people(tmp_path):
+    root = write(tmp_path / "scans", {
+        "0001/0001.obj": "full", "00002/00002.obj": "full", "copy.obj": "full", "0001/other.obj": "full",
+    })  # fmt: skip
+    library = load_library([root], tmp_path / "cache", FakeProbe())
+    assert sorted((e.scan_id, e.person) for e in library.entries) == [("00002", "00002"), ("0001", "0001")]
+    assert verdicts(library)["copy.obj"][0] == verdicts(library)["0001/other.obj"][0] == "ignored"

@@ -7,6 +7,7 @@ import pytest
 
 from synth.camera import transform_points
 from synth.scans_geometry import choose_scale, measure_regions, place_mesh
+from synth.scans_overrides import Override
 from synth.scans_raw import BadScan, RawMaterial, RawMesh
 from synth.scans_surface import clean_surface, smooth_normals, weld
 from synth.scans_winding import faces_to_turn
@@ -79,7 +80,7 @@ def test_kind_unit_and_up_axis(body, unit, up):
     native = metres * UNITS[unit] + (3.0, -70.0, 11.0)
     if up == "y":
         native = np.stack([native[:, 0], native[:, 2], -native[:, 1]], axis=1)
-    placed = place_mesh(native, triangles, z_is_up=up == "format says z")
+    placed = place_mesh(native, triangles, weld(native), up == "format says z", Override())
     assert placed.kind == kind
     points = transform_points(placed.scan_from_file, native)
     truth = metres - (metres.min(axis=0) + metres.max(axis=0)) / 2
@@ -89,11 +90,11 @@ def test_kind_unit_and_up_axis(body, unit, up):
 
 
 @pytest.mark.parametrize(("body", "height"), [("full", 0.016), ("bust", 2.7e5), ("head", 0.03)])
-def test_a_height_that_no_unit_explains_is_scaled_with_a_warning_that_names_it(body, height):
+def test_a_height_that_no_unit_explains_is_scaled_and_named(body, height):
     metres, triangles = blobs(BODIES[body][1])
     native = metres * height / np.ptp(metres[:, 2])
-    placed = place_mesh(native, triangles, z_is_up=True)
-    assert f"native height {height:.4g}" in placed.warnings[0]
+    placed = place_mesh(native, triangles, weld(native), True, Override())
+    assert any(f"native height {height:.4g}" in change for change in placed.changes)
     measured = np.ptp(transform_points(placed.scan_from_file, native)[:, 2])
     assert {"full": 1.6, "bust": 0.35, "head": 0.2}[body] < measured < {"full": 1.8, "bust": 0.5, "head": 0.3}[body]
 

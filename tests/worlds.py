@@ -4,7 +4,7 @@ import numpy as np
 
 from renderers.analytic import cast_ellipsoids
 from synth.camera import IDENTITY4, Camera, look_at, matrix4
-from synth.recipe import Background, Film, SceneRecipe, Subject
+from synth.recipe import Background, Film, Plate, SceneRecipe, Subject
 from synth.sample import LabelCounts, Sample
 
 KEY = "ab" * 16
@@ -48,6 +48,24 @@ def make_recipe(camera: Camera | None = None, subjects: int = 1, index: int = 0,
         background=Background(background_id="sky", sha256=SHA256, yaw_deg=30.0, width_px=1024),
         film=Film(**film),
     )
+
+
+def plate_of(recipe: SceneRecipe, **changes) -> SceneRecipe:
+    """The recipe with a plate of 400 x 300 texels behind, its crop as tall as the plate."""
+    width = 300 * recipe.camera.width / recipe.camera.height
+    plate = Plate(
+        **{
+            "plate_id": "wall",
+            "sha256": "ef" * 32,
+            "width_px": 400,
+            "height_px": 300,
+            "crop_px": (50.0, 0.0, 50.0 + width, 300.0),
+            "mirrored": False,
+            "shown_ev": 0.0,
+            **changes,
+        }
+    )
+    return recipe.model_copy(update={"background": recipe.background.model_copy(update={"plate": plate})})
 
 
 def unit_pose(center, radii) -> np.ndarray:

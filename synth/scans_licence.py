@@ -1,0 +1,105 @@
+"""What may be done with a scan, as the papers beside it say: licence files are read, never judged.
+
+A file's own words come first (`asset` of a glTF, see `synth.scans_gltf`); here are those of the files beside it or
+above. Strangers' texts become one printable line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_PAPERS = re.compile(r"licen[cs]e|copying|readme|acknowledg|credit|attribution|copyright", re.IGNORECASE)
+_TEXTS = {".txt", ".md", "", ".html", ".htm", ".rst"}
+_MOST_BYTES = 64 * 2**10
+_LONGEST = 300
+#: Licences by the words they are known by; the first that fits counts, and fuller names stand before shorter ones.
+_KNOWN = (
+    (r"\bCC0\b|creativecommons\.org/publicdomain/zero|creative commons zero", "CC0-1.0"),
+    (r"\bCC[- ]BY[- ]NC[- ]ND\b|attribution.{0,3}noncommercial.{0,3}noderiv", "CC-BY-NC-ND"),
+    (r"\bCC[- ]BY[- ]NC[- ]SA\b|attribution.{0,3}noncommercial.{0,3}sharealike", "CC-BY-NC-SA"),
+    (r"\bCC[- ]BY[- ]NC\b|attribution.{0,3}non-?commercial", "CC-BY-NC"),
+    (r"\bCC[- ]BY[- ]SA\b|attribution.{0,3}share-?alike", "CC-BY-SA"),
+    (r"\bCC[- ]BY[- ]ND\b|attribution.{0,3}no-?deriv", "CC-BY-ND"),
+    (r"\bCC[- ]BY\b|creative commons attribution|creativecommons\.org/licenses/by/", "CC-BY"),
+    (r"\bMIT license\b|permission is hereby granted, free of charge", "MIT"),
+    (r"apache license", "Apache-2.0"),
+    (r"redistribution and use in source and binary forms", "BSD"),
+    (r"public domain|not copyrighted|no known copyright", "public domain"),
+    (r"renderpeople", "RenderPeople terms"),
+    (r"non-?commercial", "non-commercial"),
+)
+_VERSION = re.compile(r"(?:by|nc|sa|nd|attribution\D{0,40}|licenses/[a-z-]+/)[-/ ]*(\d\.\d)", re.IGNORECASE)
+_NO_AI = re.compile(
+    r"\bno[- ]?ai\b|(?:not|without|prohibit\w*)\b.{0,80}\b(?:artificial intelligence|machine learning|ai training)",
+    re.IGNORECASE | re.DOTALL,
+)
+_FIELD = re.compile(
+    r"^[\s*#-]*(license type|licen[cs]e|author|title|source)\s*:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What a paper says."""
+
+    name: str
+    """Known name, `CC-BY-4.0`, or the paper's own first line."""
+    attribution: str | None
+    """Whom to name, where the paper says so."""
+    no_ai: bool
+    """The paper speaks against use for machine learning."""
+    path: Path
+
+
+def licence_papers(files: Iterable[Path]) -> dict[Path, list[Path]]:
+    """The files that by their names say something about licences, by folder."""
+    papers: dict[Path, list[Path]] = {}
+    for file in files:
+        if file.suffix.lower() in _TEXTS and _PAPERS.search(file.name):
+            papers.setdefault(file.parent, []).append(file)
+    return papers
+
+
+def find_licence(mesh: Path, root: Path, papers: Mapping[Path, Sequence[Path]]) -> Licence | None:
+    """The nearest paper that says something about a mesh: in its folder, or above it up to `root`; None if none does.
+
+    Several papers of one folder are read in order, one named like the mesh first.
+    """
+    folder = mesh.parent
+    while folder.is_relative_to(root):
+        named = sorted(papers.get(folder, ()), key=lambda p: (mesh.stem.casefold() not in p.stem.casefold(), p.name))
+        for paper in named:
+            if (found := read_licence(paper)) is not None:
+                return found
+        folder = folder.parent
+    return None
+
+
+def read_licence(path: Path) -> Licence | None:
+    """What a paper says; None where it says nothing about a licence."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None
+    fields = {key.lower().replace("licence", "license"): value.strip() for key, value in reversed(_FIELD.findall(text))}
+    said = fields.get("license type") or fields.get("license") or ""
+    name = _known(said) or _known(text) or _line(said)
+    if name is None:
+        return None
+    parts = [f'"{fields["title"]}"' if "title" in fields else None, fields.get("author") and f"by {fields['author']}",
+             fields.get("source")]  # fmt: skip
+    return Licence(name, _line(" ".join(part for part in parts if part)), _NO_AI.search(text) is not None, path)
+
+
+def _known(text: str) -> str | None:
+    for words, name in _KNOWN:
+        if re.search(words, text, re.IGNORECASE | re.DOTALL):
+            version = _VERSION.search(text) if name.startswith("CC-BY") else None
+            return f"{name}-{version[1]}" if version else name
+    return None
+
+
+def _line(text: str) -> str | None:
+    return "".join(c if c.isprintable() else " " for c in text).strip()[:_LONGEST] or None

@@ -1,0 +1,77 @@
+"""What the papers beside a scan say about its use."""
+
+from pathlib import Path
+
+import pytest
+
+from synth.scans_licence import find_licence, licence_papers, read_licence
+
+SKETCHFAB = """Model Information:
+* title:\tMan In Suit
+* source:\thttps://sketchfab.com/3d-models/x
+* author:\tsomeone (https://sketchfab.com/someone)
+
+Model License:
+* license type:\tCC-BY-4.0 (http://creativecommons.org/licenses/by/4.0/)
+* requirements:\tAuthor must be credited.
+"""
+
+
+def read(tmp_path: Path, text: str | bytes, name: str = "license.txt"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_licence(path)
+
+
+def test_sketchfabs_own_form(tmp_path):
+    found = read(tmp_path, SKETCHFAB)
+    assert found.name == "CC-BY-4.0"
+    assert (
+        found.attribution
+        == '"Man In Suit" by someone (https://sketchfab.com/someone) https://sketchfab.com/3d-models/x'
+    )
+    assert not found.no_ai
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("licensed under a Creative Commons Attribution 3.0 Unported License", "CC-BY-3.0"),
+     ("Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International", "CC-BY-NC-SA-4.0"),
+     ("CC BY-NC 4.0", "CC-BY-NC-4.0"), ("This work is CC0.", "CC0-1.0"), ("The MIT License", "MIT"),
+     ("Redistribution and use in source and binary forms, with or without", "BSD"),
+     ("is not copyrighted", "public domain"), ("for non-commercial research only", "non-commercial"),
+     ("License: Our own terms, ask us", "Our own terms, ask us"),
+     ("Apache License\nVersion 2.0", "Apache-2.0"), ("How to build this project", None), ("", None)],
+)  # fmt: skip
+def test_known_licences(tmp_path, text, name):
+    found = read(tmp_path, text)
+    assert (found and found.name) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "no_ai"),
+    [("CC-BY-4.0\nTags: NoAI", True), ("CC-BY. May not be used for machine learning.", True), ("CC-BY said Ai", False),
+     ("CC-BY, prohibited: use in datasets for, or in the development of, AI training", True)],
+)  # fmt: skip
+def test_words_against_machine_learning(tmp_path, text, no_ai):
+    assert read(tmp_path, text).no_ai == no_ai
+
+
+def test_a_strangers_text_is_one_short_printable_line(tmp_path):
+    found = read(tmp_path, b"License: \x1b[31mred\x07 " + b"x" * 1000 + b"\n" + bytes(200_000))
+    assert found.name.isprintable() and len(found.name) <= 300
+
+
+def test_the_nearest_paper_counts_and_one_named_like_the_mesh_before_others(tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (tmp_path / "LICENSE.md").write_text("MIT License")
+    (deep / "readme.txt").write_text("nothing of interest")
+    papers = licence_papers(tmp_path.rglob("*"))
+    assert find_licence(deep / "eva.obj", tmp_path, papers).name == "MIT"
+    assert find_licence(deep / "eva.obj", tmp_path / "a", papers) is None
+    (deep / "anna_license.txt").write_text("CC0")
+    (deep / "eva_license.txt").write_text("CC-BY 4.0")
+    papers = licence_papers(tmp_path.rglob("*"))
+    assert find_licence(deep / "eva.obj", tmp_path, papers).name == "CC-BY-4.0"
+    assert find_licence(deep / "anna.obj", tmp_path, papers).name == "CC0-1.0"
