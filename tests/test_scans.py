@@ -498,3 +498,18 @@ def test_one_content_under_two_known_names_is_two_people(tmp_path):
     library = load_library([root], tmp_path / "cache", FakeProbe())
     assert sorted((e.scan_id, e.person) for e in library.entries) == [("00002", "00002"), ("0001", "0001")]
     assert verdicts(library)["copy.obj"][0] == verdicts(library)["0001/other.obj"][0] == "ignored"
+
+
+def test_no_file_writes_to_the_terminal_or_stops_the_table(tmp_path):
+    """Escape sequences and half characters in names and contents end as replacement characters."""
+    gltf = {"asset": {"version": "2.0"}, "meshes": [{}], "extensionsRequired": ["\ud800\x1b[31mX"]}
+    root = write(tmp_path / "s", {
+        "a.gltf": json.dumps(gltf), "b\x1b[31m.obj": "", "c\u202egpj.obj": "",
+        "d.ply": b"ply\nformat ascii 1.0\nelement v\x1b[31m 99999\nproperty float x\nend_header\n",
+    })  # fmt: skip
+    with pytest.raises(BadScans) as caught:
+        load_library([root], tmp_path / "c", FakeProbe())
+    said = str(caught.value) + "".join(v.path + v.reason for v in caught.value.verdicts)
+    said.encode()
+    assert len(caught.value.verdicts) == 4 and "\ufffd[31m" in said
+    assert not set(said) & set("\x1b\u202e\n")
