@@ -18,9 +18,9 @@ _SEARCH_DEG = 45.0
 #: Area of hull sides within a cone, over squared length: 0.023 to 0.038 under two feet, 0.17 under a plinth; at ends
 #: that are no floor up to 0.005.
 _FLOOR, _FLOOR_CONE_DEG = 0.012, 6.0
-#: A floor is believed where it is this many times what the body stands on as the file has it. Tilted by 8 degrees 3.4
-#: and more, by more thousands; people who bend stand on 0.023 to 0.09.
-_SUPPORT_RATIO, _SUPPORT_CONE_DEG = 3.0, 4.0
+#: Who has this much to stand on as the file has it stands: people who bend 0.023 to 0.09; tilted by 8 degrees and more
+#: 0.011 at most, in the median nothing.
+_STANDS, _STANDING_CONE_DEG = 0.015, 4.0
 #: Without a floor (on tiptoe, soles not scanned) the long axis decides, but only of a straight body that leans a lot
 #: and stands on nothing: the ball of a foot is 0.002.
 _STRAIGHT, _FALLING_DEG, _NOTHING = 2.15, 15.0, 0.001
@@ -40,7 +40,7 @@ def measure_lean(positions: np.ndarray, triangles: np.ndarray) -> tuple[float, n
     if elongation < _ELONGATED or not _UPRIGHT_DEG <= lean <= _LYING_DEG:
         return 0.0, np.eye(3)
     sides, areas = _hull_sides(positions / length)
-    support = max(areas[end * sides[:, 2] > _cos(_SUPPORT_CONE_DEG)].sum() for end in (1, -1))
+    support = max(areas[end * sides[:, 2] > _cos(_STANDING_CONE_DEG)].sum() for end in (1, -1))
     floor, upright = max((_find_floor(sides, areas, end * axis) for end in (1, -1)), key=lambda found: found[0])
     upright = upright if upright @ axis > 0 else -upright
     if floor < _FLOOR:
@@ -48,7 +48,7 @@ def measure_lean(positions: np.ndarray, triangles: np.ndarray) -> tuple[float, n
         leans = support < _NOTHING and elongation >= _STRAIGHT and lean >= _FALLING_DEG
     else:
         lean = _angle_deg(upright, _UP)
-        leans = floor > _SUPPORT_RATIO * support and _angle_deg(upright, axis) <= _OFF_AXIS_DEG
+        leans = support < _STANDS and _angle_deg(upright, axis) <= _OFF_AXIS_DEG
         leans &= _UPRIGHT_DEG <= lean <= _LYING_DEG
     return (lean, _turn_between(upright, _UP)) if leans else (0.0, np.eye(3))
 

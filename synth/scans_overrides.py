@@ -10,6 +10,7 @@ Later entries win, field by field. A file `scans.yaml` in the top of a scans fol
 """
 
 import re
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -92,7 +93,9 @@ def _entry(path: Path, number: int, entry: object) -> tuple[str, Override]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadOverrides(f"{path}: entry {number}: {where}: {first['msg']} (got {first['input']!r:.80})") from error
+        # Not repr(): aliases of aliases make 300 bytes of YAML unfold to more than there is memory.
+        got = reprlib.repr(first["input"])[:80]
+        raise BadOverrides(f"{path}: entry {number}: {where}: {first['msg']} (got {got})") from error
     if parsed.unit is not None and parsed.height_m is not None:
         raise BadOverrides(f"{path}: entry {number}: give unit or height_m, not both")
     said = parsed.model_dump(exclude_unset=True, exclude={"match"})
@@ -103,6 +106,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
     """`*` and `?` stay within a folder, `**/` is any number of folders; without a slash a glob fits in any folder."""
     if "/" not in glob:
         glob = f"**/{glob}"
+    glob = re.sub(r"(\*\*/)+", "**/", glob)  # the same, but in a row they take exponential time
     parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
     meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts), re.IGNORECASE | re.DOTALL)

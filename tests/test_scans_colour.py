@@ -112,6 +112,7 @@ def test_maps_that_are_never_colour(name, other):
         (["a_100k.obj", "sourceimages/rp_a/rp_a_dif.JPG"], "sourceimages/rp_a/rp_a_dif.JPG"),
         (["a.obj", "unrelated/photo.jpg"], None),
         (["a.obj", "notes.txt"], None),
+        (["a.obj", "smplx_param.pkl", "fit.npz", "photo.jpg"], "photo.jpg"),
     ],
 )
 def test_the_picture_beside_a_mesh(tmp_path, files, chosen):

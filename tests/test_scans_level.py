@@ -81,6 +81,15 @@ def test_people_who_bend_are_left_as_they_are(name, degrees):
     assert lean == 0 or angle_deg(level @ tilt(25, 70) @ UP, UP) < 1
 
 
+@pytest.mark.parametrize("radius", [0.2, 0.3])
+def test_a_tray_held_askew_is_no_floor(radius):
+    metres, triangles = body("blobs")
+    tray, faces = blobs([((0, 0, 0), (radius, radius, 0.002))])
+    moved = bent(metres, 20)
+    moved = np.concatenate([moved, tray @ tilt(20, 0).T + moved[np.argmax(moved[:, 2])] + (0, 0, 0.05)])
+    assert measure_lean(moved, np.concatenate([triangles, faces + len(metres)]))[0] == 0
+
+
 @pytest.mark.parametrize("degrees", [0, 10, 30])
 def test_without_a_floor_only_what_leans_far_is_stood_up_by_its_long_axis(degrees):
     metres, triangles = blobs([*FULL[:3], *(((x, 0, 0.45), (0.06, 0.06, 0.46)) for x in (0.1, -0.1))])

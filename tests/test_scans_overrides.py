@@ -1,5 +1,7 @@
 """scans.yaml: what a user says, per glob."""
 
+import time
+
 import pytest
 
 from synth.scans_overrides import BadOverrides, Override, find_override, load_overrides
@@ -63,3 +65,14 @@ def test_no_file_says_nothing(tmp_path):
     assert load_overrides(tmp_path) == ()
     (tmp_path / "scans.yaml").write_text("")
     assert load_overrides(tmp_path) == ()
+
+
+def test_small_files_that_unfold_cost_nothing(tmp_path):
+    began = time.monotonic()
+    layers = ["&a0 [x,x,x,x,x,x,x,x,x]", *(f"&a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]
+    with pytest.raises(BadOverrides, match="entry 1"):  # written out: 9**12 letters
+        overrides(tmp_path, f"- [{','.join(layers)}]\n")
+    said = overrides(tmp_path, f"- {{match: '{'**/' * 24}x', unit: m}}\n")
+    assert find_override(said, "a/" * 14 + "x").unit == "m"
+    assert find_override(said, "a/" * 14 + "y").unit is None
+    assert time.monotonic() - began < 5

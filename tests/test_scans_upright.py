@@ -85,7 +85,8 @@ def test_scans_yaml_gives_size_and_kind():
 @pytest.mark.parametrize(
     ("parts", "turned_over"),
     [
-        ([*RAISED, ((0, 0, 2.02), (0.5, 0.4, 0.12))], False),  # an umbrella: wide, but a dome
+        # A skirt and an umbrella, which is wide, but a dome.
+        ([*RAISED[:3], ((0, 0, 0.5), (0.3, 0.25, 0.5)), *RAISED[7:], ((0, 0, 2.02), (0.8, 0.8, 0.4))], False),
         ([*FULL, ((0, 0, 1.70), (0.3, 0.3, 0.01))], False),  # a hat's brim
         ([*FULL, ((0.35, 0, 1.9), (0.01, 0.03, 0.5))], False),  # a sword
         ([*BUST, ((0.05, 0, -0.1), (0.004, 0.004, 0.12))], False),  # a cable hangs down
