@@ -20,10 +20,14 @@ _GRAZING = 0.02
 
 
 class ScanPaint:
-    """The colours of one prepared scan, reusable for any number of views; textures are loaded when first seen."""
+    """The colours of one prepared scan, reusable for any number of views; textures are loaded when first seen.
 
-    def __init__(self, scan: PreparedScan):
+    most_px: as `renderers.surface_texture.load_pyramid` takes it.
+    """
+
+    def __init__(self, scan: PreparedScan, most_px: int | None = None):
         self.scan = scan
+        self._most_px = most_px
         self._pyramids: dict[tuple[str, bool], Pyramid] = {}
 
     def colours(self, triangle: np.ndarray, weights: np.ndarray, uv_per_pixel: np.ndarray | None) -> np.ndarray:
@@ -54,7 +58,7 @@ class ScanPaint:
             same = [m.texture == facts.texture for m in self.scan.facts.materials]
             uvs = np.asarray(self.scan.uvs)[np.array(same)[np.asarray(self.scan.material)]]
             path = self.scan.folder / "textures" / facts.texture
-            self._pyramids[key] = load_pyramid(path, uvs, self.scan.alpha(material))
+            self._pyramids[key] = load_pyramid(path, uvs, self.scan.alpha(material), self._most_px)
         return self._pyramids[key]
 
 

@@ -121,17 +121,25 @@ class Pyramid:
         return value
 
 
-def load_pyramid(path: Path, uvs: np.ndarray, alpha: np.ndarray | None) -> Pyramid:
+def load_pyramid(path: Path, uvs: np.ndarray, alpha: np.ndarray | None, most_px: int | None = None) -> Pyramid:
     """The pyramid of a prepared texture that triangles with uvs (T, 3, 2) use; alpha (h, w) uint8 or None.
 
+    most_px: width or height from which on a smaller picture will do, for thumbnails; less than twice that is kept.
     Raises BadScan when it cannot be read.
     """
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            rgb = np.asarray(image.convert("RGB"))
+            if most_px is not None:
+                image.draft("RGB", (most_px, most_px))  # a JPEG is decoded at a half, a quarter or an eighth
+            picture = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadScan(f"{path}: the prepared texture cannot be loaded; delete its folder and run again") from error
+    if most_px is not None:
+        picture = picture.reduce(max(1, max(picture.size) // most_px))
+    rgb = np.asarray(picture)
     weight = draw_used_texels(rgb.shape[:2], uvs)
+    if alpha is not None and alpha.shape != weight.shape:
+        alpha = np.asarray(Image.fromarray(alpha).resize(picture.size, Image.Resampling.BOX))
     return Pyramid(rgb, weight if alpha is None else np.minimum(weight, alpha))
 
 

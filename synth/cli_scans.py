@@ -17,7 +17,8 @@ from synth.scans import BadScans, ScanLibrary, Verdict
 #: Columns of the table: title, width, whether numbers.
 _COLUMNS = (("kind", 4, False), ("height", 7, True), ("faces", 9, True), ("colour", 12, False), ("person", 22, False),
             ("licence", 14, False))  # fmt: skip
-_LONGEST_PATH = 44
+#: With the columns and the gaps between them 120 in all.
+_LONGEST_PATH = 40
 _PANORAMAS = {".hdr", ".exr"}
 
 
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if args.html:
         from synth.report_scans import write_scans_page
 
-        name = ", ".join(str(folder) for folder in args.scans)
+        # Never the path, which is nobody's business once the page is passed on.
+        name = ", ".join(folder.absolute().name for folder in args.scans)
         with Progress("page", len(library.entries), "scan") as progress:
             write_scans_page(library, name, args.html, lambda done, _, path: progress.to(done, path))
         say(f"page: {args.html}")

@@ -15,7 +15,7 @@ const order = () => {
   const key = sort.value, numbers = ["warnings", "height", "faces"].includes(key);
   const value = (card) => card.dataset[key];
   const compare = numbers ? (a, b) => value(b) - value(a) : (a, b) => value(a).localeCompare(value(b));
-  document.getElementById("scans").append(...cards.sort(compare));
+  document.getElementById("accepted").append(...cards.sort(compare));
 };
 find.addEventListener("input", show);
 sort.addEventListener("change", order);

@@ -47,7 +47,7 @@ def write_scans_page(
 def _summary(library: ScanLibrary) -> str:
     counts = {word: sum(v.verdict == word for v in library.verdicts) for word in ("accepted", "refused", "ignored")}
     people = len({entry.person for entry in library.entries})
-    said = ", ".join(f"{count} {word}" for word, count in counts.items())
+    said = ", ".join(f'<a href="#{word}">{count} {word}</a>' for word, count in counts.items())
     return f"{said}; {people} {'person' if people == 1 else 'people'}"
 
 
@@ -56,7 +56,6 @@ def _card(verdict: Verdict, facts, turntable: bytes) -> str:
     colour = f"{verdict.colour} {facts.texture_px} px" if facts.texture_px else f"colour: {verdict.colour}"
     what = [f"{verdict.kind}, {verdict.height_m:.2f} m, {verdict.faces:,} faces, {colour}",
             f"person {verdict.person}", verdict.licence or "no licence found", facts.attribution or ""]  # fmt: skip
-    what += ["its papers speak against machine learning"] if facts.no_ai else []
     lines = "".join(f"<p>{html.escape(text)}</p>" for text in what if text)
     changes = "".join(f"<li>{html.escape(text)}</li>" for text in facts.changes)
     warnings = "".join(f'<li class="warn">{html.escape(text)}</li>' for text in facts.warnings)
@@ -64,8 +63,9 @@ def _card(verdict: Verdict, facts, turntable: bytes) -> str:
             "person": verdict.person}  # fmt: skip
     attributes = " ".join(f'data-{key}="{html.escape(str(value))}"' for key, value in data.items())
     title = f"<h3>{html.escape(verdict.scan_id)}</h3><p>{html.escape(verdict.path)}</p>"
+    source = f"data:image/webp;base64,{picture}"
     return (
-        f'<article {attributes}><img alt="from eight sides, and normals" src="data:image/webp;base64,{picture}">'
+        f'<article {attributes}><img alt="from eight sides, and normals" decoding="async" src="{source}">'
         f'<div class="facts"><div>{title}{lines}</div>'
         f"<ul>{warnings}{changes}</ul></div></article>"
     )

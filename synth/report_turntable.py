@@ -11,6 +11,7 @@ from PIL import Image
 from renderers.film import srgb_from_linear
 from renderers.raycast import ScanCaster, cast_labels
 from renderers.surface import ScanPaint, lookup_albedo
+from renderers.surface_texture import linear_codes
 from synth.camera import Camera, look_at, matrix4
 from synth.report_pictures import normal_picture
 from synth.scans import PreparedScan
@@ -21,23 +22,28 @@ _FILL = 0.92
 #: Share of light that reaches a surface from everywhere; the rest comes from the camera.
 _AMBIENT = 0.35
 _QUALITY = 78
+#: Rays along each side of a pixel: smooth rims.
+_FINER = 2
+#: No thumbnail shows more of a texture.
+_TEXTURE_PX = 1024
 
 
-def render_turntable(scan: PreparedScan, views: int = 8, width: int = 120, height: int = 168) -> bytes:
+def render_turntable(scan: PreparedScan, views: int = 8, width: int = 150, height: int = 200) -> bytes:
     """A WebP with alpha: `views` pictures side by side, counter-clockwise from the front, then normals from there."""
-    caster, paint = ScanCaster(scan), ScanPaint(scan)
+    caster, paint = ScanCaster(scan), ScanPaint(scan, _TEXTURE_PX)
     tiles = []
     for number in range(views):
-        camera = _camera(scan, 360 * number / views - 90, width, height)
+        camera = _camera(scan, 360 * number / views - 90, _FINER * width, _FINER * height)
         labels = cast_labels(camera, [(caster, np.eye(4))])
         seen = labels.instance > 0
-        albedo = lookup_albedo(camera, labels, [(paint, np.eye(4))]).astype(np.float32) / 255
+        albedo = lookup_albedo(camera, labels, [(paint, np.eye(4))])
         shade = _AMBIENT + (1 - _AMBIENT) * np.clip(-labels.normal[..., 2:], 0, 1)
-        tiles.append(_tile(srgb_from_linear(_linear(albedo) * shade), seen))
+        tiles.append(_tile(srgb_from_linear(linear_codes()[albedo] * shade), seen))
         if number == 0:
             normals = _tile(normal_picture(labels.normal) / 255, seen)
+    strip = Image.fromarray(np.concatenate([*tiles, normals], axis=1)).reduce(_FINER)  # colours weighted by alpha
     stream = io.BytesIO()
-    Image.fromarray(np.concatenate([*tiles, normals], axis=1)).save(stream, "WEBP", quality=_QUALITY, method=4)
+    strip.save(stream, "WEBP", quality=_QUALITY, method=4)
     return stream.getvalue()
 
 
@@ -53,10 +59,6 @@ def _camera(scan: PreparedScan, yaw_deg: float, width: int, height: int) -> Came
     pose = look_at(position, middle, 0.0)
     center = (width / 2, height / 2)
     return Camera(width=width, height=height, focal_px=focal_px, center_px=center, world_from_camera=matrix4(pose))
-
-
-def _linear(encoded: np.ndarray) -> np.ndarray:
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
 
 
 def _tile(colour: np.ndarray, seen: np.ndarray) -> np.ndarray:

@@ -118,6 +118,7 @@ def _with_licence(facts: ScanFacts, job: Job, papers: dict[Path, list[Path]]) ->
             "licence": override.licence or facts.licence or (paper and paper.name),
             "attribution": override.attribution or facts.attribution or (paper and paper.attribution),
             "no_ai": paper is not None and paper.no_ai,
+            "warnings": facts.warnings if paper is None or override.licence else (*facts.warnings, *paper.limits),
         }
     )
 

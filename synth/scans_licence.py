@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synth.scans_files import printable
+
 _PAPERS = re.compile(r"licen[cs]e|copying|readme|acknowledg|credit|attribution|copyright", re.IGNORECASE)
 _TEXTS = {".txt", ".md", "", ".html", ".htm", ".rst"}
 _MOST_BYTES = 64 * 2**10
@@ -27,12 +29,22 @@ _KNOWN = (
     (r"redistribution and use in source and binary forms", "BSD"),
     (r"public domain|not copyrighted|no known copyright", "public domain"),
     (r"renderpeople", "RenderPeople terms"),
+    (r"\bTHuman", "THuman terms"),
     (r"non-?commercial", "non-commercial"),
 )
 _VERSION = re.compile(r"(?:by|nc|sa|nd|attribution\D{0,40}|licenses/[a-z-]+/)[-/ ]*(\d\.\d)", re.IGNORECASE)
 _NO_AI = re.compile(
-    r"\bno[- ]?ai\b|(?:not|without|prohibit\w*)\b.{0,80}\b(?:artificial intelligence|machine learning|ai training)",
-    re.IGNORECASE | re.DOTALL,
+    r"\bno[- ]?ai\b|\b(?:not|no|without|prohibit\w*|forbid\w*|forbidden)\b[^.;]{0,120}?"
+    r"\b(?:artificial intelligence|machine learning|neural networks?|generative ai|ai (?:training|models?|systems?))",
+    re.IGNORECASE,
+)
+_OPEN = re.compile(r"CC|MIT|BSD|Apache|public domain")
+_NOT_HANDED_ON = ("RenderPeople terms", "THuman terms")
+_NON_COMMERCIAL = re.compile(r"non-?commercial", re.IGNORECASE)
+_NO_SHARING = re.compile(
+    r"\b(?:not|no|without|prohibit\w*|forbid\w*|forbidden)\b[^.;]{0,80}?"
+    r"\b(?:redistribut\w+|distribut\w+|resell|sublicen[cs]\w+|pass(?:ed)? on|shared?)\b",
+    re.IGNORECASE,
 )
 _FIELD = re.compile(
     r"^[\s*#-]*(license type|licen[cs]e|author|title|source)\s*:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE
@@ -50,6 +62,19 @@ class Licence:
     no_ai: bool
     """The paper speaks against use for machine learning."""
     path: Path
+    non_commercial: bool = False
+    no_sharing: bool = False
+    """The paper forbids to hand the scan on, or the licence is known for it."""
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the user should mind, one line each; nothing here decides for him."""
+        said = {
+            "speaks against use for machine learning": self.no_ai,
+            "allows non-commercial use only": self.non_commercial,
+            "forbids to hand the scan on": self.no_sharing,
+        }
+        return tuple(f"{printable(self.path.name)!r} {what}: read it" for what, holds in said.items() if holds)
 
 
 def licence_papers(files: Iterable[Path]) -> dict[Path, list[Path]]:
@@ -90,7 +115,15 @@ def read_licence(path: Path) -> Licence | None:
         return None
     parts = [f'"{fields["title"]}"' if "title" in fields else None, fields.get("author") and f"by {fields['author']}",
              fields.get("source")]  # fmt: skip
-    return Licence(name, _line(" ".join(part for part in parts if part)), _NO_AI.search(text) is not None, path)
+    own = not _OPEN.match(name)  # open licences say "not" of much that they allow
+    return Licence(
+        name=name,
+        attribution=_line(" ".join(part for part in parts if part)),
+        no_ai=_NO_AI.search(text) is not None,
+        path=path,
+        non_commercial="-NC" in name or (own and _NON_COMMERCIAL.search(text) is not None),
+        no_sharing=own and (name in _NOT_HANDED_ON or _NO_SHARING.search(text) is not None),
+    )
 
 
 def _known(text: str) -> str | None:

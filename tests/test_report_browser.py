@@ -1,4 +1,4 @@
-"""The gallery in headless Chromium, from file://: what a reader sees, and that nobody's name becomes a script."""
+"""The gallery and the page of scans in headless Chromium, from file://: what is seen, and that no name becomes a script."""
 
 import json
 import re
@@ -9,9 +9,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import read_ball
 from test_report import make_dataset
 
+from renderers.trial import ball_obj
 from synth.report import write_gallery
+from synth.report_scans import write_scans_page
+from synth.scans import load_library
 
 pytestmark = pytest.mark.browser
 
@@ -162,10 +166,40 @@ def test_values_read_off_the_pictures_are_those_of_the_labels(driver, gallery):
     assert "no subject" in driver.run("return readOut(0.001, 0.001, SAMPLES[0])")
 
 
+@pytest.fixture(scope="module")
+def scans_page(tmp_path_factory) -> Path:
+    """Two scans, one with a name that would be a script."""
+    root = tmp_path_factory.mktemp("scans")
+    for name, rings in (("<script>evil()<script>", 8), ("ball", 12)):
+        (root / f"{name}.obj").write_text(ball_obj(rings))
+    (root / "scans.yaml").write_text("- {match: ball.obj, licence: Mine}\n")
+    path = tmp_path_factory.mktemp("page") / "scans.html"
+    write_scans_page(load_library([root], tmp_path_factory.mktemp("cache"), read_ball), "scans", path)
+    return path
+
+
+def test_the_page_of_scans_runs_without_complaint(seen, scans_page):
+    _, dom, console = seen(scans_page)
+    assert console == [] and '<output id="shown">2 of 2</output>' in dom
+
+
+def test_scans_are_filtered_and_ordered(driver, scans_page):
+    driver.open(scans_page)
+    driver.wait("return [...document.images].every((i) => i.complete && i.naturalWidth === 1350)")
+    paths = "return [...document.querySelectorAll('article')].filter((a) => !a.hidden).map((a) => a.dataset.path)"
+    assert driver.run(paths) == ["<script>evil()<script>.obj", "ball.obj"]
+    driver.run(CHOOSE, "sort", "faces")
+    assert driver.run(paths) == ["ball.obj", "<script>evil()<script>.obj"]
+    driver.run(TYPE, "mine BALL")
+    assert driver.run(paths) == ["ball.obj"]
+    assert driver.run("return document.getElementById('shown').textContent") == "1 of 2"
+
+
 # The WebDriver protocol is JSON over HTTP: a dozen lines instead of a dependency.
 
 DOWN, LEFT, RIGHT, ENTER, ESCAPE = "\ue015", "\ue012", "\ue014", "\ue007", "\ue00c"
 CHOOSE = "const s = document.getElementById(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('change'))"
+TYPE = "const f = document.getElementById('find'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
 
 
 class Driver:

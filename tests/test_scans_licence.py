@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from conftest import read_ball
 
+from renderers.trial import ball_obj
+from synth.scans import load_facts, load_library
 from synth.scans_licence import find_licence, licence_papers, read_licence
 
 SKETCHFAB = """Model Information:
@@ -51,10 +54,40 @@ def test_known_licences(tmp_path, text, name):
 @pytest.mark.parametrize(
     ("text", "no_ai"),
     [("CC-BY-4.0\nTags: NoAI", True), ("CC-BY. May not be used for machine learning.", True), ("CC-BY said Ai", False),
+     ("CC-BY. Not medical. We thank the machine learning group.", False),
      ("CC-BY, prohibited: use in datasets for, or in the development of, AI training", True)],
 )  # fmt: skip
 def test_words_against_machine_learning(tmp_path, text, no_ai):
     assert read(tmp_path, text).no_ai == no_ai
+
+
+@pytest.mark.parametrize(
+    ("text", "non_commercial", "no_sharing"),
+    [("CC-BY-NC-4.0", True, False), ("CC BY 4.0", False, False),
+     ("The MIT License: without limitation the rights to use, copy, distribute, sublicense", False, False),
+     ("Renderpeople GmbH, general terms", False, True),
+     ("The THuman dataset is for non-commercial research; you may not redistribute it", True, True),
+     ("License: our own. You agree not to further copy, publish or distribute any portion of the data.", False, True),
+     ("License: our own. Ask before you share; commercial use is fine.", False, False)],
+)  # fmt: skip
+def test_what_a_paper_forbids(tmp_path, text, non_commercial, no_sharing):
+    found = read(tmp_path, text)
+    assert (found.non_commercial, found.no_sharing) == (non_commercial, no_sharing)
+    assert len(found.limits) == non_commercial + no_sharing + found.no_ai
+
+
+def test_limits_are_warnings_unless_the_user_has_said_what_holds(tmp_path):
+    (tmp_path / "scans" / "mine").mkdir(parents=True)
+    for name, rings in (("a", 8), ("mine/b", 10)):
+        (tmp_path / "scans" / f"{name}.obj").write_text(ball_obj(rings))
+    (tmp_path / "scans" / "license.txt").write_text(SKETCHFAB + "NoAI: this model may not be used in datasets")
+    (tmp_path / "scans" / "scans.yaml").write_text("- {match: mine/*, licence: bought}\n")
+    library = load_library([tmp_path / "scans"], tmp_path / "cache", read_ball)
+    said = {v.path: (v.licence, [w for w in v.warnings if "machine learning" in w]) for v in library.verdicts}
+    assert said["a.obj"] == ("CC-BY-4.0", ["'license.txt' speaks against use for machine learning: read it"])
+    assert said["mine/b.obj"] == ("bought", [])
+    for entry in library.entries:
+        assert load_facts(library.store, entry.key).licence is None  # the cache is a function of the key alone
 
 
 def test_a_strangers_text_is_one_short_printable_line(tmp_path):
