@@ -137,9 +137,10 @@ def load_pyramid(path: Path, uvs: np.ndarray, alpha: np.ndarray | None, most_px:
     if most_px is not None:
         picture = picture.reduce(max(1, max(picture.size) // most_px))
     rgb = np.asarray(picture)
+    del picture, image  # a third more than the array
     weight = draw_used_texels(rgb.shape[:2], uvs)
     if alpha is not None and alpha.shape != weight.shape:
-        alpha = np.asarray(Image.fromarray(alpha).resize(picture.size, Image.Resampling.BOX))
+        alpha = np.asarray(Image.fromarray(alpha).resize(weight.shape[::-1], Image.Resampling.BOX))
     return Pyramid(rgb, weight if alpha is None else np.minimum(weight, alpha))
 
 

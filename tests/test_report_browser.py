@@ -1,4 +1,4 @@
-"""The gallery and the page of scans in headless Chromium, from file://: what is seen; nobody's name becomes a script."""
+"""The gallery and the page of scans in headless Chromium, from file://: what is seen; no name becomes a script."""
 
 import json
 import re
