@@ -19,7 +19,7 @@ _SHARPNESS = 0.85
 #: Weight of texels that only an outer edge touches, of 255: not every atlas is painted up to there, but where one is
 #: they are nearer than any other.
 _RIM_WEIGHT = 16
-#: Pixels looked up at a time, for memory.
+#: Pixels looked up, and triangles drawn, at a time, for memory.
 _BLOCK = 1 << 16
 #: Rows of a picture that are averaged at a time, for memory.
 _STRIP = 256
@@ -137,9 +137,10 @@ def load_pyramid(path: Path, uvs: np.ndarray, alpha: np.ndarray | None, most_px:
     if most_px is not None:
         picture = picture.reduce(max(1, max(picture.size) // most_px))
     rgb = np.asarray(picture)
+    del picture, image  # a third more than the array
     weight = draw_used_texels(rgb.shape[:2], uvs)
     if alpha is not None and alpha.shape != weight.shape:
-        alpha = np.asarray(Image.fromarray(alpha).resize(picture.size, Image.Resampling.BOX))
+        alpha = np.asarray(Image.fromarray(alpha).resize(weight.shape[::-1], Image.Resampling.BOX))
     return Pyramid(rgb, weight if alpha is None else np.minimum(weight, alpha))
 
 
@@ -150,12 +151,14 @@ def draw_used_texels(shape: tuple[int, int], uvs: np.ndarray) -> np.ndarray:
     Triangles on repeats of the picture are drawn on the one that holds their middle.
     """
     h, w = shape
-    uvs = uvs - np.floor(uvs.mean(axis=1, keepdims=True))
-    corners = np.stack([uvs[..., 0] * w, (1 - uvs[..., 1]) * h], axis=-1)
     picture = Image.new("L", (w, h))
     draw = ImageDraw.Draw(picture)
-    for triangle in corners.reshape(-1, 6).tolist():
-        draw.polygon(triangle, fill=1)
+    for start in range(0, len(uvs), _BLOCK):
+        some = uvs[start : start + _BLOCK]
+        some = some - np.floor(some.mean(axis=1, keepdims=True))
+        corners = np.stack([some[..., 0] * w, (1 - some[..., 1]) * h], axis=-1)
+        for triangle in corners.reshape(-1, 6).tolist():  # as Python's numbers they take ten times the room
+            draw.polygon(triangle, fill=1)
     # Pillow takes a corner for the texel it lies in, and draws all that an edge touches.
     touched = np.array(picture)
     inside = touched.copy()

@@ -65,7 +65,7 @@ def _card(verdict: Verdict, facts, turntable: bytes) -> str:
     title = f"<h3>{html.escape(verdict.scan_id)}</h3><p>{html.escape(verdict.path)}</p>"
     source = f"data:image/webp;base64,{picture}"
     return (
-        f'<article {attributes}><img alt="from eight sides, and normals" decoding="async" src="{source}">'
+        f'<article {attributes}><img alt="from eight sides, and normals" src="{source}">'
         f'<div class="facts"><div>{title}{lines}</div>'
         f"<ul>{warnings}{changes}</ul></div></article>"
     )

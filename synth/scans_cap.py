@@ -22,7 +22,7 @@ _TOO_DENSE = np.sqrt(2)
 #: Narrower pictures are never made: they cost nothing.
 _LEAST_PX = 2048
 #: Rows that are averaged at a time, for memory: a 16k picture is 1 GiB as it is.
-_STRIP = 256
+_STRIP = 64
 #: Weight of a texel that is not seen, of 255.
 _HIDDEN = np.float32(0.01)
 _JPEG_QUALITY = 95

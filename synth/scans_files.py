@@ -13,7 +13,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -173,7 +173,8 @@ def _entry(place: Path, name: str) -> Path | None:
 
 
 class HashMemory:
-    """sha256 of files, remembered in a cache by (path, size, mtime, inode) so that big scans are read once.
+    """What the bytes of files hash to and say, remembered in a cache by (path, size, mtime, inode): big scans are read
+    once.
 
     Several threads and processes may share it: the file is replaced as a whole, and an entry lost in a race
     is only computed again.
@@ -187,17 +188,23 @@ class HashMemory:
 
     def sha256(self, path: Path) -> str:
         """Hash of a file's bytes, hex. Raises OSError."""
+        return self._remembered(path, str(path), _sha256)
+
+    def says(self, path: Path, what: str, read: Callable[[Path], dict]) -> dict:
+        """What `read` finds in a file's bytes: a dict that JSON can hold. what: names the reader and its version."""
+        return self._remembered(path, f"{path}\0{what}", read)
+
+    def _remembered(self, path: Path, name: str, read: Callable[[Path], str | dict]) -> str | dict:
         state = path.stat()
         stamp = [state.st_size, state.st_mtime_ns, state.st_ino]
-        entry = self._known.get(str(path))
+        entry = self._known.get(name)
         if entry is not None and entry[:3] == stamp:
             return entry[3]
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        value = read(path)
         if time.time_ns() - state.st_mtime_ns > _SETTLED_NS:
             with self._lock:
-                self._new[str(path)] = [*stamp, digest]
-        return digest
+                self._new[name] = [*stamp, value]
+        return value
 
     def save(self) -> None:
         """Merges what is new into the cache's file."""
@@ -208,13 +215,18 @@ class HashMemory:
     def _load(self) -> dict[str, list]:
         try:
             entries = json.loads(self._file.read_bytes())
-            return {path: entry for path, entry in entries.items() if _is_entry(entry)}
+            return {name: entry for name, entry in entries.items() if _is_entry(name, entry)}
         except (OSError, ValueError, AttributeError):
             return {}  # a cache: whatever is wrong with it, the files themselves are the truth
 
 
-def _is_entry(entry) -> bool:
-    return isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], str)
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_entry(name: str, entry) -> bool:
+    return isinstance(entry, list) and len(entry) == 4 and isinstance(entry[3], dict if "\0" in name else str)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

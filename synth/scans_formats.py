@@ -73,11 +73,20 @@ def sniff(path: Path) -> None:
         raise BadScan(kind)
 
 
-def obj_references(path: Path, root: Path) -> References:
-    """Material libraries of an OBJ that lie in the folder, and the colour pictures they name."""
+def read_obj(path: Path) -> dict:
+    """What the whole text of an OBJ says: `libraries`, as `obj_libraries` has them, and `notes`."""
+    return {"libraries": obj_libraries(path), "notes": _broken_uvs(path)}
+
+
+def obj_references(path: Path, root: Path, said: dict | None = None) -> References:
+    """Material libraries of an OBJ that lie in the folder, and the colour pictures they name.
+
+    said: what `read_obj` found in it, if that is known; it reads the whole file.
+    """
+    said = read_obj(path) if said is None else said
     parts: list[Path] = []
     notes: list[str] = []
-    for line in obj_libraries(path):
+    for line in said["libraries"]:
         # A name may hold blanks, and a line may hold several names: the file system decides.
         whole = resolve_reference(line, path.parent, root)
         names = [line] if whole else line.split()
@@ -90,7 +99,7 @@ def obj_references(path: Path, root: Path) -> References:
             elif library not in parts:
                 parts.append(library)
     pictures = [m.picture for part in parts for m in read_mtl(part) if m.picture]
-    notes += _broken_uvs(path)
+    notes += said["notes"]
     return References(tuple(parts), tuple(dict.fromkeys(pictures)), notes=tuple(notes))
 
 
@@ -151,8 +160,8 @@ def ply_references(path: Path, root: Path) -> References:
     return References(pictures=tuple(dict.fromkeys(p for p in pictures[:_MAX_NAMES] if p)))
 
 
-def fbx_references(path: Path, root: Path) -> References:
-    """Pictures that a binary FBX names, and whether it holds some, found by their field names. Raises BadScan."""
+def read_fbx(path: Path) -> dict:
+    """What a binary FBX says: `pictures` it names, whether it has `embedded` some. Raises BadScan."""
     names: list[str] = []
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         check_fbx(data)
@@ -161,7 +170,13 @@ def fbx_references(path: Path, root: Path) -> References:
             if 0 < length < 4096 and len(names) < _MAX_NAMES:
                 names.append(fbx_name(_text(data[match.end() : match.end() + length])))
         embedded = any(struct.unpack("<I", match[1])[0] > 0 for match in _FBX_CONTENT.finditer(data))
-    return References(pictures=tuple(dict.fromkeys(names)), embedded=embedded)
+    return {"pictures": list(dict.fromkeys(names)), "embedded": embedded}
+
+
+def fbx_references(path: Path, root: Path, said: dict | None = None) -> References:
+    """Pictures that a binary FBX names, and whether it holds some. said: what `read_fbx` found in it, if known."""
+    said = read_fbx(path) if said is None else said
+    return References(pictures=tuple(said["pictures"]), embedded=said["embedded"])
 
 
 def array_references(path: Path, root: Path) -> References:

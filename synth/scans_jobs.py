@@ -13,7 +13,16 @@ from synth.recipe import canonical_sha256
 from synth.scans_colour import find_beside
 from synth.scans_facts import IMPORTER_VERSION, ScanFacts
 from synth.scans_files import FoundFile, HashMemory, resolve_reference, resolve_uri, write_atomically
-from synth.scans_formats import References, array_references, fbx_references, obj_references, ply_references, sniff
+from synth.scans_formats import (
+    References,
+    array_references,
+    fbx_references,
+    obj_references,
+    ply_references,
+    read_fbx,
+    read_obj,
+    sniff,
+)
 from synth.scans_gltf import gltf_references
 from synth.scans_overrides import Override
 from synth.scans_paint import Source
@@ -24,6 +33,10 @@ from synth.scans_tiles import ANY_TILE, find_tiles
 
 _REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_references, ".gltf": gltf_references,
                ".fbx": fbx_references, ".pkl": array_references, ".npz": array_references}  # fmt: skip
+
+#: Formats whose references are known only once the whole file is read: it is read once. Raise the number when the same
+#: bytes would say something else.
+_READ_ONCE = {".obj": ("obj 1", read_obj), ".fbx": ("fbx 1", read_fbx)}
 
 _UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 
@@ -50,7 +63,8 @@ def plan_job(file: FoundFile, files: set[Path], hashes: HashMemory, override: Ov
     path, suffix = file.path, file.path.suffix.lower()
     try:
         sniff(path)
-        references = _REFERENCES[suffix](path, file.root)
+        said = (hashes.says(path, *_READ_ONCE[suffix]),) if suffix in _READ_ONCE else ()
+        references = _REFERENCES[suffix](path, file.root, *said)
         source = _source(file, references, files, override)
         used = [("mesh", suffix, path), *(("part", part.name, part) for part in references.parts)]
         used += [("picture", name, picture) for name, picture in source.pictures.items()]

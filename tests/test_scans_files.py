@@ -6,7 +6,11 @@ import os
 import struct
 
 import pytest
+from conftest import read_ball
 
+from renderers.trial import ball_obj
+from synth import scans_formats
+from synth.scans import load_library
 from synth.scans_fbx import check_fbx
 from synth.scans_files import HashMemory, leaves_folder, list_files, resolve_reference, resolve_uri
 from synth.scans_formats import fbx_references, obj_references, ply_references, read_mtl, sniff
@@ -99,6 +103,39 @@ def test_hashes_are_remembered_by_stamp(tmp_path):
     assert HashMemory(memory).sha256(file) != digest
     memory.write_text('{"half": [1,')
     assert HashMemory(memory).sha256(file) != digest
+
+
+def test_what_a_file_says_is_read_once_and_a_damaged_memory_not_believed(tmp_path):
+    file, memory, reads = tmp_path / "a.obj", tmp_path / "hashes.json", []
+
+    def read(path):
+        reads.append(path)
+        return {"bytes": path.read_text()}
+
+    file.write_text("one")
+    os.utime(file, (1e9, 1e9))
+    first = HashMemory(memory)
+    assert first.says(file, "obj 1", read) == {"bytes": "one"} and len(first.sha256(file)) == 64
+    first.save()
+    assert HashMemory(memory).says(file, "obj 1", read) == {"bytes": "one"} and len(reads) == 1
+    assert HashMemory(memory).says(file, "obj 2", read) == {"bytes": "one"} and len(reads) == 2
+    file.write_text("two!")
+    assert HashMemory(memory).says(file, "obj 1", read) == {"bytes": "two!"}
+    os.utime(file, (1e9, 1e9))
+    entries = json.loads(memory.read_text())
+    memory.write_text(json.dumps({name: [*entry[:3], 7] for name, entry in entries.items()}))
+    assert HashMemory(memory).says(file, "obj 1", read) == {"bytes": "two!"}
+
+
+def test_a_library_from_the_cache_reads_no_mesh(tmp_path, monkeypatch):
+    root = tmp_path / "scans"
+    root.mkdir()
+    (root / "ball.obj").write_text(ball_obj(8))
+    os.utime(root / "ball.obj", (1e9, 1e9))
+    first = load_library([root], tmp_path / "cache", read_ball)
+    opened = []
+    monkeypatch.setattr(scans_formats.mmap, "mmap", lambda *args, **options: opened.append(args))
+    assert load_library([root], tmp_path / "cache", None).entries == first.entries and not opened
 
 
 def test_obj_libraries_and_their_pictures(folder):
