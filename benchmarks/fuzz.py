@@ -186,7 +186,8 @@ class Supervisor:
     def _start(self, k: int, first: int) -> subprocess.Popen:
         given = [self.args.n, "--seed", self.args.seed, "--work", self.args.work, "--failures",
                  self.args.failures, "--worker", k, "--first", first, "--stride", self.args.workers, "--log",
-                 self.logs[k], *([] if self.args.blender else ["--without-blender"])]  # fmt: skip
+                 self.logs[k], *([] if self.args.blender else ["--without-blender"]),
+                 *(["--only", self.args.only] if self.args.only else [])]  # fmt: skip
         return subprocess.Popen([sys.executable, __file__, *map(str, given)])
 
 
@@ -224,6 +225,7 @@ def main() -> int:
     )
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="where faults are kept")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--only", choices=FORMATS, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     for name in ("work", "log"):
         parser.add_argument(f"--{name}", type=Path, help=argparse.SUPPRESS)
     for name in ("worker", "first", "stride"):
@@ -231,7 +233,7 @@ def main() -> int:
     args = parser.parse_args()
     args.failures = args.failures.absolute()
     if args.worker is not None:
-        Worker(args, formats(args.blender)).run()
+        Worker(args, formats(args.blender, args.only)).run()
         return 0
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="synth-fuzz-") as folder:
@@ -246,9 +248,9 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def formats(blender: bool) -> list[str]:
+def formats(blender: bool, only: str | None) -> list[str]:
     """Formats whose files are read here; only Blender can write FBX."""
-    return [kind for kind in FORMATS if blender or kind != "fbx"]
+    return [kind for kind in FORMATS if (blender or kind != "fbx") and only in (None, kind)]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from unittest.mock import patch
 
 import bpy
@@ -14,7 +15,7 @@ from render_cases import Case, Stage, light_map, say, with_film
 from render_references import Reference
 
 from renderers import blender_scene, denoise
-from renderers.blender import BlenderRenderer
+from renderers.blender import BlenderRenderer, _stdout_to
 from renderers.core import Core
 from synth.camera import Camera
 
@@ -105,8 +106,9 @@ def measure_animation(stage: Stage, cases: list[Case]) -> list[tuple[float, floa
             for path in ("location", "rotation_euler"):
                 camera.keyframe_insert(path, frame=frame)
         scene.frame_start, scene.frame_end = 1, _VIEWS
-        one = _core_seconds(lambda: bpy.ops.render.render(animation=True))
-        many = _core_seconds(_render_each)
+        with tempfile.TemporaryDirectory() as folder, _stdout_to(Path(folder, "blender.log")):
+            one = _core_seconds(lambda: bpy.ops.render.render(animation=True))
+            many = _core_seconds(_render_each)
         camera.animation_data_clear()
         measured.append((one, many))
         say(f"animation on {case.name}: done")

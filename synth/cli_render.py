@@ -10,7 +10,7 @@ from synth.cli_progress import Progress
 from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import Tally, plan_work, render_dataset
-from synth.pipeline_worker import Job, make_sample, open_renderer
+from synth.pipeline_worker import LIMITS, Job, Limits, make_sample, open_renderer
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -36,6 +36,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.2,
         metavar="SHARE",
         help="stop when more of the last 500 images had refusals (default: 0.2)",
+    )
+    parser.add_argument(
+        "--sample-timeout",
+        type=float,
+        default=LIMITS.sample_s,
+        metavar="S",
+        help=f"end a worker that takes longer over one image (default: {LIMITS.sample_s:g} s)",
+    )
+    parser.add_argument(
+        "--recycle-after",
+        type=int,
+        default=LIMITS.images,
+        metavar="N",
+        help=f"replace a worker by a fresh one after so many images (default: {LIMITS.images})",
+    )
+    parser.add_argument(
+        "--recycle-mb",
+        type=float,
+        default=LIMITS.rss_mb,
+        metavar="MB",
+        help=f"or when it holds more memory (default: {LIMITS.rss_mb:g} MiB)",
     )
     parser.add_argument(
         "--index",
@@ -113,6 +134,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--workers {args.workers}: 0 renders in this process, K starts K workers")
     if args.save_blend is not None and args.index is None:
         raise UserError("--save-blend goes with --index I")
+    if min(args.sample_timeout, args.recycle_after, args.recycle_mb) <= 0:
+        raise UserError("--sample-timeout, --recycle-after and --recycle-mb must be more than 0")
     if not 0 <= args.max_refused <= 1:
         raise UserError(f"--max-refused {args.max_refused}: expected a share between 0 and 1")
 
@@ -143,6 +166,7 @@ def _render_all(job: Job, args: argparse.Namespace, out: Path, workers: int) -> 
             args.address,
             args.max_refused,
             lambda t: progress.to(t.made, f"refused {sum(t.refused.values())}" if t.refused else ""),
+            Limits(args.sample_timeout, args.recycle_after, args.recycle_mb),
         )
     manifest = commit(store_run, lineage={})
     _report_run(tally, job.config)

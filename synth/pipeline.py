@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from synth.errors import UserError
 from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task, deal_tasks
-from synth.pipeline_worker import Fate, Job, Worker
+from synth.pipeline_worker import LIMITS, Fate, Job, Limits, Worker
 from synth.store import StoreError
 from synth.store_write import Run, Unit
 
@@ -93,16 +93,23 @@ def render_dataset(
     address: str | None,
     max_refused: float,
     on_progress: Callable[[Tally], None],
+    limits: Limits = LIMITS,
 ) -> Tally:
     """Render and seal all that the plan says is missing. `on_progress` is called after every image.
 
-    workers: 0 renders in this process. address: a Ray cluster's, None starts a local one.
+    workers: 0 renders in this process. address: a Ray cluster's, None starts a local one. limits: when a worker is
+    ended or replaced; they do not hold in this process.
     Raises TooManyRefused; a KeyboardInterrupt passes through with everything staged kept.
     """
     tally = Tally()
     for _ in range(_ROUNDS):
         tasks = deal_tasks(plan.units, plan.staged, len(job.library.scans), job.seed, workers)
-        fates = _render_here(job, run, tasks) if workers == 0 else _render_on_ray(job, run, tasks, workers, address)
+        if workers == 0:
+            fates = _render_here(job, run, tasks)
+        else:
+            from synth.pipeline_ray import render_on_ray
+
+            fates = render_on_ray(job, run, tasks, workers, address, limits)
         try:
             for fate in fates:
                 tally.add(fate, max_refused)
@@ -129,9 +136,3 @@ def _render_here(job: Job, run: Run, tasks: Iterator[Task]) -> Iterator[Fate]:
                 task = next(tasks, None)
     finally:
         worker.close()
-
-
-def _render_on_ray(job: Job, run: Run, tasks: Iterator[Task], workers: int, address: str | None) -> Iterator[Fate]:
-    from synth.pipeline_ray import render_on_ray
-
-    return render_on_ray(job, run, tasks, workers, address)

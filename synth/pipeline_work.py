@@ -16,12 +16,27 @@ BLOCK = 64 * 128
 LARGEST_TASK = 32
 
 
+#: A refused attempt: (attempt, reason, detail).
+Refusal = tuple[int, str, str]
+
+
 @dataclass(frozen=True)
 class Task:
     """Ids of one scan, ascending, with the unit each belongs to."""
 
     ids: tuple[int, ...]
     units: tuple[Unit, ...]
+    refused: tuple[Refusal, ...] = ()
+    """Attempts at the first id that are refused already."""
+    alone: bool = False
+    """One id that a worker was lost on: it gets a process of its own."""
+
+    def split(self, done: int) -> tuple["Task", "Task | None"]:
+        """The id after the first `done` alone, and what comes after it."""
+        refused = self.refused if done == 0 else ()
+        first = Task(self.ids[done : done + 1], self.units[done : done + 1], refused, alone=True)
+        rest = Task(self.ids[done + 1 :], self.units[done + 1 :])
+        return first, rest if rest.ids else None
 
 
 def deal_tasks(units: Iterable[Unit], staged: Set[int], scan_count: int, seed: int, workers: int) -> Iterator[Task]:

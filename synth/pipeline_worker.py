@@ -12,16 +12,14 @@ from pathlib import Path
 from renderers.base import Renderer, make_renderer
 from synth.codec import stored, with_flags
 from synth.config import RenderConfig
-from synth.pipeline_work import Task
+from synth.pipeline_work import Refusal, Task
 from synth.randomize import Library, draw_recipe
 from synth.sample import BadSample, Sample, check
+from synth.sandbox import resident_mb
 from synth.store_write import Run, make_row
 
 #: After so many refused attempts at one index something is wrong that chance does not mend.
 MAX_ATTEMPTS = 8
-
-#: A refused attempt: (attempt, reason, detail).
-Refusal = tuple[int, str, str]
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """When a worker is replaced."""
+
+    sample_s: float = 600.0
+    """Longest time over one sample, all its attempts."""
+    images: int = 2000
+    """Images after which a worker is replaced by a fresh one, at the end of its task."""
+    rss_mb: float = 8000.0
+    """Resident memory above which it is, MiB."""
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
 class Fate:
     """What became of one index: staged or not, after the refused attempts."""
 
@@ -46,6 +59,8 @@ class Fate:
     refused: tuple[Refusal, ...]
     flags: tuple[str, ...]
     seconds: float
+    rss_mb: float = 0.0
+    """Resident memory of the worker after it, MiB."""
 
 
 class Worker:
@@ -58,8 +73,8 @@ class Worker:
 
     def render(self, task: Task) -> Iterator[Fate]:
         """Makes and stages the task's samples one by one. A fate that is not staged ends the run."""
-        for index, unit in zip(task.ids, task.units, strict=True):
-            fate = self._make(index)
+        for number, (index, unit) in enumerate(zip(task.ids, task.units, strict=True)):
+            fate = self._make(index, task.refused if number == 0 else ())
             if fate.staged:
                 self._run.seal_if_complete(unit)
             yield fate
@@ -68,17 +83,17 @@ class Worker:
         """Closes the renderer."""
         self._renderer.close()
 
-    def _make(self, index: int) -> Fate:
+    def _make(self, index: int, before: tuple[Refusal, ...]) -> Fate:
         started = time.process_time()
-        made, refused = make_sample(self._renderer, self._job, index)
+        made, refused = make_sample(self._renderer, self._job, index, before)
         seconds = time.process_time() - started
         if made is None:
-            return Fate(index, False, refused, (), seconds)
+            return Fate(index, False, refused, (), seconds, resident_mb())
         row = make_row(
             made.sample, made.members, flags=made.flags, env_id=self._env_id, seconds=seconds, refused=refused
         )
         self._run.stage(made.members, row)
-        return Fate(index, True, refused, made.flags, seconds)
+        return Fate(index, True, refused, made.flags, seconds, resident_mb())
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +105,15 @@ class Made:
     flags: tuple[str, ...]
 
 
-def make_sample(renderer: Renderer, job: Job, index: int) -> tuple[Made | None, tuple[Refusal, ...]]:
+def make_sample(
+    renderer: Renderer, job: Job, index: int, before: tuple[Refusal, ...] = ()
+) -> tuple[Made | None, tuple[Refusal, ...]]:
     """Image `index` of a job: the first attempt that passes the check (None if none did), and those refused before.
 
-    What is checked is what was read back from the bytes, after rounding.
+    before: attempts that are known to be refused. What is checked is what was read back from the bytes, after rounding.
     """
-    refused: list[Refusal] = []
-    for attempt in range(MAX_ATTEMPTS):
+    refused = list(before)
+    for attempt in range(len(before), MAX_ATTEMPTS):
         recipe = draw_recipe(job.config, job.library, job.seed, index, attempt)
         try:
             members, sample = stored(renderer.render(recipe))

@@ -115,16 +115,17 @@ def _watch(child: subprocess.Popen, timeout_s: float, memory_mb: int) -> Ending 
             pass
         if time.monotonic() > deadline:
             return "timeout"
-        if _resident_mb(child.pid) > memory_mb:
+        if resident_mb(child.pid) > memory_mb:
             return "memory"
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int | None = None) -> float:
+    """Resident memory of a process, ours by default, MiB; 0 where that cannot be known."""
     # Resident, not virtual: bpy maps far more than it touches, so RLIMIT_AS would refuse honest scans.
     if not sys.platform.startswith("linux"):
         return 0.0
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        pages = int(Path(f"/proc/{pid or 'self'}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return 0.0
     return pages * resource.getpagesize() / 2**20

@@ -1,15 +1,18 @@
 """What is known about a scan once it is prepared, and what became of each file: the values of `synth.scans`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from synth.camera import Matrix4
 from synth.recipe import Framing
+from synth.scans_files import printable
 
 #: Part of every key: raise it when the same file would be prepared differently.
 IMPORTER_VERSION = 3
 
+#: Names out of strangers' files stand in reasons and warnings, which go to a terminal.
+_Line = Annotated[str, AfterValidator(printable)]
 Vec3 = tuple[float, float, float]
 Colour = Literal["texture", "vertex", "none"]
 ScanKind = Literal["full", "bust", "head"]
@@ -83,12 +86,12 @@ class ScanEntry(_Facts):
 class Verdict(_Facts):
     """What became of one file."""
 
-    path: str
+    path: _Line
     """Relative to its scans folder, with forward slashes."""
     scan_id: str | None
     verdict: Literal["accepted", "refused", "ignored"]
-    reason: str
-    warnings: tuple[str, ...] = ()
+    reason: _Line
+    warnings: tuple[_Line, ...] = ()
     height_m: float | None = None
     faces: int | None = None
     colour: Colour | None = None

@@ -23,6 +23,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", "
 #: Where exporters put pictures beside a mesh, without case.
 _PICTURE_FOLDERS = re.compile(r"tex|textures?|sourceimages|materials?.*", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters at least: C: is a drive
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: A file this young may change again within its time stamp's resolution: its hash is not remembered yet.
 _SETTLED_NS = 2_000_000_000
 
@@ -69,8 +70,11 @@ def list_files(root: Path, archive: FoundFile | None = None) -> list[FoundFile]:
 
 
 def printable(text: str) -> str:
-    """A file name as text that can be printed and stored: bytes that are no UTF-8 are replaced."""
-    return os.fsencode(text).decode("utf-8", "replace")
+    """A stranger's text as one line that can be printed and stored.
+
+    Replaced are bytes that are no UTF-8, what a terminal takes for a command, and what turns the direction of writing.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def resolve_reference(name: str, folder: Path, root: Path) -> Path | None:

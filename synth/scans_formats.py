@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synth.scans_arrays import atlas_of, is_mesh_pickle, npz_is_mesh
+from synth.scans_fbx import check_fbx
 from synth.scans_files import leaves_folder, printable, resolve_reference
 from synth.scans_raw import BadScan, NoMesh
 
@@ -160,9 +161,13 @@ def ply_references(path: Path, root: Path) -> References:
 
 
 def read_fbx(path: Path) -> dict:
-    """What a binary FBX says: `pictures` it names, whether it has `embedded` some. By field names, not by parsing."""
+    """What a binary FBX says: `pictures` it names, whether it has `embedded` some, found by their field names.
+
+    Raises BadScan where it lies about its size.
+    """
     names: list[str] = []
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        check_fbx(data)
         for match in _FBX_NAME.finditer(data):
             (length,) = struct.unpack("<I", match[1])
             if 0 < length < 4096 and len(names) < _MAX_NAMES:

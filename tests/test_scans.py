@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_scans_colour import field, paint_atlas, png
+from test_scans_files import EMPTY_FBX
 from test_scans_geometry import BODIES, blobs, cube_sphere, raw
 
 from synth.camera import transform_points
@@ -277,7 +278,7 @@ def colours_of(scan) -> np.ndarray:
 
 @pytest.mark.parametrize("flip_v", [False, True])
 def test_a_picture_beside_the_mesh_is_bound_the_right_way_up(tmp_path, flip_v):
-    root = write(tmp_path / "s", {"ball.fbx": b"Kaydara FBX Binary  \0", "ball_COL.png": png(paint_atlas())})
+    root = write(tmp_path / "s", {"ball.fbx": EMPTY_FBX, "ball_COL.png": png(paint_atlas())})
     library = load_library([root], tmp_path / "c", lambda path, root: ball(flip_v))
     scan = load_prepared(library.store, library.entries[0].key)
     assert scan.facts.colour == "texture"
@@ -291,7 +292,7 @@ def test_a_picture_beside_the_mesh_is_bound_the_right_way_up(tmp_path, flip_v):
 
 def test_a_picture_that_is_someone_elses_is_not_bound_unless_the_format_says_how(tmp_path):
     noise = png(np.random.default_rng(3).integers(0, 256, (64, 96, 3), dtype=np.uint8))
-    for name, head, colour in (("a.fbx", b"Kaydara FBX Binary  \0", "none"), ("a.obj", b"v 0 0 0", "texture")):
+    for name, head, colour in (("a.fbx", EMPTY_FBX, "none"), ("a.obj", b"v 0 0 0", "texture")):
         root = write(tmp_path / colour, {name: head, "photo.png": noise})
         facts = load_library([root], tmp_path / "c", lambda path, root: ball()).entries[0].facts
         assert facts.colour == colour
@@ -497,3 +498,18 @@ def test_one_content_under_two_known_names_is_two_people(tmp_path):
     library = load_library([root], tmp_path / "cache", FakeProbe())
     assert sorted((e.scan_id, e.person) for e in library.entries) == [("00002", "00002"), ("0001", "0001")]
     assert verdicts(library)["copy.obj"][0] == verdicts(library)["0001/other.obj"][0] == "ignored"
+
+
+def test_no_file_writes_to_the_terminal_or_stops_the_table(tmp_path):
+    """Escape sequences and half characters in names and contents end as replacement characters."""
+    gltf = {"asset": {"version": "2.0"}, "meshes": [{}], "extensionsRequired": ["\ud800\x1b[31mX"]}
+    root = write(tmp_path / "s", {
+        "a.gltf": json.dumps(gltf), "b\x1b[31m.obj": "", "c\u202egpj.obj": "",
+        "d.ply": b"ply\nformat ascii 1.0\nelement v\x1b[31m 99999\nproperty float x\nend_header\n",
+    })  # fmt: skip
+    with pytest.raises(BadScans) as caught:
+        load_library([root], tmp_path / "c", FakeProbe())
+    said = str(caught.value) + "".join(v.path + v.reason for v in caught.value.verdicts)
+    said.encode()
+    assert len(caught.value.verdicts) == 4 and "\ufffd[31m" in said
+    assert not set(said) & set("\x1b\u202e\n")

@@ -11,6 +11,7 @@ from conftest import read_ball
 from renderers.trial import ball_obj
 from synth import scans_formats
 from synth.scans import load_library
+from synth.scans_fbx import check_fbx
 from synth.scans_files import HashMemory, leaves_folder, list_files, resolve_reference, resolve_uri
 from synth.scans_formats import fbx_references, obj_references, ply_references, read_mtl, sniff
 from synth.scans_gltf import gltf_references, read_gltf, stage_gltf
@@ -218,11 +219,48 @@ def test_ply_texture_comment(tmp_path):
     assert ply_references(tmp_path / "a.ply", tmp_path).pictures == ("my skin.png",)
 
 
+#: An FBX without nodes: header, version, the record that closes a list.
+EMPTY_FBX = b"Kaydara FBX Binary  \0\x1a\0" + struct.pack("<I", 7400) + bytes(13)
+
+
+def fbx_node(at: int, children: bytes = b"", count: int = 1, longer: int = 0) -> bytes:
+    """A node `N` with one property, at byte `at` of a file of version 7400."""
+    end = at + 13 + 1 + 5 + len(children) + longer
+    return struct.pack("<IIIB", end, count, 5, 1) + b"NI\x01\0\0\0" + children
+
+
+def test_fbx_nodes_lie_within_each_other():
+    head = EMPTY_FBX[:27]
+    inner = fbx_node(27 + 19) + fbx_node(27 + 38) + bytes(13)
+    check_fbx(head + fbx_node(27, inner) + fbx_node(27 + 19 + len(inner)) + bytes(13) + b"footer")
+    wide = head[:23] + struct.pack("<I", 7500)
+    check_fbx(wide + struct.pack("<QQQB", 27 + 25 + 6, 1, 5, 1) + b"NI\x01\0\0\0" + bytes(25))
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "cut short"),
+        (fbx_node(27)[:-1], "cut short"),
+        (fbx_node(27), "cut short"),  # the list is not closed
+        (fbx_node(27, longer=9) + bytes(8), "ends at"),
+        (fbx_node(27, fbx_node(27 + 19, longer=30)) + bytes(99), "ends at"),  # reaches out of its parent
+        (fbx_node(27, longer=-6) + bytes(13), "ends at"),  # would be read again and again
+        (fbx_node(27, count=2**32 - 1) + bytes(13), "claims 4294967295 properties"),
+    ],
+)
+def test_fbx_that_lie_are_refused_before_blender_believes_them(body, reason):
+    with pytest.raises(BadScan, match=reason):
+        check_fbx(EMPTY_FBX[:27] + body)
+    with pytest.raises(BadScan, match="header"):
+        check_fbx(EMPTY_FBX[:20])
+
+
 def test_fbx_names(tmp_path):
     def text(name, value):
         return bytes([len(name)]) + name.encode() + b"S" + struct.pack("<I", len(value)) + value.encode()
 
-    data = b"Kaydara FBX Binary  \0" + text("RelativeFilename", "tex\\a.png") + text("FileName", "C:\\tex\\a.png")
+    data = EMPTY_FBX + text("RelativeFilename", "tex\\a.png") + text("FileName", "C:\\tex\\a.png")
     (tmp_path / "a.fbx").write_bytes(data + b"\x07ContentR" + struct.pack("<I", 0))
     found = fbx_references(tmp_path / "a.fbx", tmp_path)
     assert (found.pictures, found.embedded) == (("tex/a.png", "C:/tex/a.png"), False)
