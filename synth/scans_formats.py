@@ -161,7 +161,10 @@ def ply_references(path: Path, root: Path) -> References:
 
 
 def read_fbx(path: Path) -> dict:
-    """What a binary FBX says: `pictures` it names, whether it has `embedded` some. Raises BadScan."""
+    """What a binary FBX says: `pictures` it names, whether it has `embedded` some, found by their field names.
+
+    Raises BadScan where it lies about its size.
+    """
     names: list[str] = []
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         check_fbx(data)

@@ -36,7 +36,7 @@ _REFERENCES = {".obj": obj_references, ".ply": ply_references, ".glb": gltf_refe
 
 #: Formats whose references are known only once the whole file is read: it is read once. Raise the number when the same
 #: bytes would say something else.
-_READ_ONCE = {".obj": ("obj 1", read_obj), ".fbx": ("fbx 1", read_fbx)}
+_READ_ONCE = {".obj": ("obj 1", read_obj), ".fbx": ("fbx 2", read_fbx)}
 
 _UNFORESEEN = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 
