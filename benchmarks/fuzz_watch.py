@@ -83,7 +83,9 @@ def watch_opens(allowed: list[Path], report: Callable[[str], None]) -> None:
     It cannot be switched off again, as audit hooks cannot. Raises RuntimeError when it does not see what it should.
     """
     seen: list[str] = []
-    own = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *filter(None, sys.path)}
+    # An editable install is on no path; and names relative to an open folder look as if they lay in ours.
+    checkout = str(Path(__file__).resolve().parents[1])
+    own = {checkout, sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *filter(None, sys.path)}
     roots = (*_SYSTEM, *(os.path.realpath(path) for path in [*allowed, *own]))
 
     def look(event: str, arguments: tuple) -> None:

@@ -15,7 +15,8 @@ from render_cases import Case, Stage, light_map, say, with_film
 from render_references import Reference
 
 from renderers import blender_scene, denoise
-from renderers.blender import BlenderRenderer, _stdout_to
+from renderers.blender import BlenderRenderer
+from renderers.blender_quiet import stdout_to
 from renderers.core import Core
 from synth.camera import Camera
 
@@ -106,7 +107,7 @@ def measure_animation(stage: Stage, cases: list[Case]) -> list[tuple[float, floa
             for path in ("location", "rotation_euler"):
                 camera.keyframe_insert(path, frame=frame)
         scene.frame_start, scene.frame_end = 1, _VIEWS
-        with tempfile.TemporaryDirectory() as folder, _stdout_to(Path(folder, "blender.log")):
+        with tempfile.TemporaryDirectory() as folder, stdout_to(Path(folder, "blender.log")):
             one = _core_seconds(lambda: bpy.ops.render.render(animation=True))
             many = _core_seconds(_render_each)
         camera.animation_data_clear()
