@@ -7,15 +7,13 @@ refused, and a copy that refers to nothing is laid out in a temporary folder. On
 
 import json
 import mmap
-import os
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from synth.sandbox import ChildFailed, last_line, run_child
+from synth.sandbox import ChildFailed, last_line, module_command, module_environment, run_child
 from synth.scans_arrays import atlas_of
 from synth.scans_formats import obj_references, ply_references, read_mtl, sniff
 from synth.scans_georeference import shift_obj, shift_ply
@@ -96,11 +94,8 @@ def _run_blender(source: Path, out: Path, scratch: str, timeout_s: float, memory
 
 
 def _run(module: str, arguments: list[str], what: str, scratch: str, timeout_s: float, memory_mb: int) -> None:
-    package_parent = str(Path(__file__).resolve().parents[1])
-    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": scratch}
     try:
-        run_child([sys.executable, "-P", "-m", module, *arguments], timeout_s, memory_mb, env)
+        run_child(module_command(module, *arguments), timeout_s, memory_mb, module_environment(TMPDIR=scratch))
     except ChildFailed as failure:
         if failure.returncode == REFUSED and failure.ending == "failed":
             reason = last_line(failure.stderr).replace(arguments[0], "the file") or "no reason given"

@@ -5,13 +5,11 @@ drawn from it, and costs itself alone: a child takes many scans, and the one it 
 The child is `renderers.blender_tryout`.
 """
 
-import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from synth.sandbox import ChildFailed, last_line, run_child
+from synth.sandbox import ChildFailed, last_line, module_command, module_environment, run_child
 from synth.scans import ImporterBroken
 
 #: A 1 M-triangle scan with an 8k texture takes about 5 s on one slow core.
@@ -29,11 +27,12 @@ def try_scans(
     Raises ImporterBroken when Blender does not start here.
     """
     found: dict[str, str | None] = {}
+    environment = module_environment(TMPDIR=tempfile.gettempdir())
     waiting, size = list(keys), BATCH
     while waiting:
         batch, failure = waiting[:size], None
         try:
-            said = run_child(_command(store, batch), timeout_s * len(batch), memory_mb, _environment()).stdout
+            said = run_child(_command(store, batch), timeout_s * len(batch), memory_mb, environment).stdout
         except ChildFailed as error:
             said, failure = error.stdout, error
         verdicts = _read(said)
@@ -50,13 +49,7 @@ def try_scans(
 
 
 def _command(store: Path, keys: Sequence[str]) -> list[str]:
-    return [sys.executable, "-P", "-m", "renderers.blender_tryout", str(store), *keys]
-
-
-def _environment() -> dict[str, str]:
-    package_parent = str(Path(__file__).resolve().parents[1])
-    paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TMPDIR": tempfile.gettempdir()}
+    return module_command("renderers.blender_tryout", str(store), *keys)
 
 
 def _read(said: str) -> dict[str, str | None]:

@@ -5,8 +5,6 @@ A file that kills the child costs itself alone: the rest go to a new one.
 
 import hashlib
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from pathlib import Path
 
 from synth.backgrounds_store import read_facts
 from synth.errors import UserError
-from synth.sandbox import ChildFailed, run_child
+from synth.sandbox import ChildFailed, module_command, module_environment, run_child
 
 #: A 16k Radiance file takes about a minute on a slow core, all others a few seconds.
 _SECONDS_A_FILE = 180.0
@@ -70,14 +68,12 @@ def _look_up(path: Path, store: Path) -> Outcome | None:
 
 def _run(paths: Sequence[Path], store: Path, seconds_a_file: float, memory_mb: int) -> list[Outcome]:
     """Outcomes of the first files of a batch: all of them, or those up to and with the one that killed the child."""
-    package_parent = str(Path(__file__).resolve().parents[1])
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([package_parent, *_set("PYTHONPATH")])}
     with tempfile.TemporaryDirectory(prefix="synth-backgrounds-") as job:
         Path(job, "paths.json").write_text(json.dumps([str(path.absolute()) for path in paths]))
-        command = [sys.executable, "-P", "-m", "synth.backgrounds_read", job, str(store.absolute())]
+        command = module_command("synth.backgrounds_read", job, str(store.absolute()))
         failure = None
         try:
-            run_child(command, seconds_a_file * len(paths), memory_mb, env)
+            run_child(command, seconds_a_file * len(paths), memory_mb, module_environment())
         except ChildFailed as error:
             failure = error
         file = Path(job, "outcomes.jsonl")
@@ -88,7 +84,3 @@ def _run(paths: Sequence[Path], store: Path, seconds_a_file: float, memory_mb: i
     if failure is not None and len(said) < len(paths):
         said.append(Outcome(paths[len(said)], None, f"its reader was ended: {failure}"))
     return said
-
-
-def _set(variable: str) -> list[str]:
-    return [os.environ[variable]] if os.environ.get(variable) else []

@@ -86,6 +86,17 @@ def run_child(
     raise ChildFailed(ending, detail, code, stdout, stderr)
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our own modules in this Python, nothing of the working folder in its way."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def module_environment(**changes: str) -> dict[str, str]:
+    """Our environment for `module_command`, in which our packages are found from anywhere; changes win."""
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+
+
 def last_line(text: str, width: int = 200) -> str:
     """The last line of a text that is not blank, cut to `width` characters; "" if there is none."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -77,11 +77,16 @@ class Licence:
         return tuple(f"{printable(self.path.name)!r} {what}: read it" for what, holds in said.items() if holds)
 
 
+def is_paper(name: str) -> bool:
+    """Whether a file's name says that it speaks of licences or whom to thank."""
+    return _PAPERS.search(name) is not None
+
+
 def licence_papers(files: Iterable[Path]) -> dict[Path, list[Path]]:
     """The files that by their names say something about licences, by folder."""
     papers: dict[Path, list[Path]] = {}
     for file in files:
-        if file.suffix.lower() in _TEXTS and _PAPERS.search(file.name):
+        if file.suffix.lower() in _TEXTS and is_paper(file.name):
             papers.setdefault(file.parent, []).append(file)
     return papers
 

@@ -9,6 +9,7 @@ from synth.scans_colour import is_other_map
 from synth.scans_discover import name_mesh
 from synth.scans_files import MESH_SUFFIXES, FoundFile, is_picture
 from synth.scans_jobs import Job
+from synth.scans_licence import is_paper
 
 _GENERIC = re.compile(
     r"(scene|model|mesh|scan|untitled|object|textured|output|export|source|body|head)?[-_ ]*\d*", re.IGNORECASE
@@ -17,7 +18,6 @@ _OTHER_MESHES = {".abc", ".stl", ".dae", ".usd", ".usda", ".usdc", ".usdz", ".bl
                  ".3mf", ".max", ".ma", ".mb", ".c4d", ".ztl", ".e57", ".las", ".laz", ".vtk"}  # fmt: skip
 _ARCHIVES = {".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".zst", ".zip"}
 HIDDEN = "hidden file"
-_PAPERS = re.compile(r"licen[cs]e|copying|readme|acknowledg|credit|attribution|copyright", re.IGNORECASE)
 
 
 def name_scans(jobs: Sequence[Job]) -> list[str]:
@@ -47,7 +47,7 @@ def ignored_reason(file: FoundFile, jobs: Sequence[Job], used_by: dict[Path, Job
     if is_picture(file.path):
         what = "a map of something other than colour" if is_other_map(file.path.name) else "a picture that is not used"
         return f"{what}, beside {neighbour}" if neighbour else f"{what}, beside no mesh"
-    if _PAPERS.search(file.path.name):
+    if is_paper(file.path.name):
         return f"licence or notes of {neighbour}" if neighbour else "licence or notes"
     if file.path.suffix.lower() in _ARCHIVES:
         return "an archive that this version does not open: unpack it, or make it a .zip"

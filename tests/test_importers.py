@@ -282,7 +282,7 @@ def test_limits_of_the_child(files):
 
 
 def test_an_importer_that_does_not_start_is_nobodys_fault(files, monkeypatch):
-    monkeypatch.setattr("renderers.importers.sys.executable", "/bin/false")
+    monkeypatch.setattr("synth.sandbox.sys.executable", "/bin/false")
     with pytest.raises(ImporterBroken, match="does not run here"):
         probe(files / "bytes.ply", files)
 
