@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from synth.errors import UserError
 from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task, deal_tasks
-from synth.pipeline_worker import LIMITS, Fate, Job, Limits, Worker
+from synth.pipeline_worker import LIMITS, Fate, Job, Limits, OnEvent, Worker
 from synth.store import StoreError
 from synth.store_write import Run, Unit
 
@@ -94,11 +94,12 @@ def render_dataset(
     max_refused: float,
     on_progress: Callable[[Tally], None],
     limits: Limits = LIMITS,
+    on_event: OnEvent = lambda kind, facts: None,
 ) -> Tally:
     """Render and seal all that the plan says is missing. `on_progress` is called after every image.
 
     workers: 0 renders in this process. address: a Ray cluster's, None starts a local one. limits: when a worker is
-    ended or replaced; they do not hold in this process.
+    ended or replaced; they do not hold in this process. on_event: see `synth.pipeline_ray.render_on_ray`.
     Raises TooManyRefused; a KeyboardInterrupt passes through with everything staged kept.
     """
     tally = Tally()
@@ -109,7 +110,7 @@ def render_dataset(
         else:
             from synth.pipeline_ray import render_on_ray
 
-            fates = render_on_ray(job, run, tasks, workers, address, limits)
+            fates = render_on_ray(job, run, tasks, workers, address, limits, on_event)
         try:
             for fate in fates:
                 tally.add(fate, max_refused)

@@ -24,7 +24,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from synth.errors import UserError
 from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task
-from synth.pipeline_worker import LIMITS, MAX_ATTEMPTS, Fate, Job, Limits, Worker
+from synth.pipeline_worker import LIMITS, MAX_ATTEMPTS, Fate, Job, Limits, OnEvent, Worker
 from synth.scratch import scratch_folder
 from synth.store_write import Run
 
@@ -60,9 +60,18 @@ class _Actor:
 
 
 def render_on_ray(
-    job: Job, run: Run, tasks: Iterator[Task], workers: int, address: str | None, limits: Limits = LIMITS
+    job: Job,
+    run: Run,
+    tasks: Iterator[Task],
+    workers: int,
+    address: str | None,
+    limits: Limits = LIMITS,
+    on_event: OnEvent = lambda kind, facts: None,
 ) -> Iterator[Fate]:
-    """Fates of all tasks, in the order they end. Closing the iterator kills the workers at once."""
+    """Fates of all tasks, in the order they end. Closing the iterator kills the workers at once.
+
+    on_event: hears `worker_lost`.
+    """
     first = next(tasks, None)
     if first is None:
         return
@@ -79,7 +88,7 @@ def render_on_ray(
                 logging_level="error",
             )
             with stop_requests() as stop_if_asked:
-                yield from _Farm(job, run, first, tasks, limits).run(workers, stop_if_asked)
+                yield from _Farm(job, run, first, tasks, limits, on_event).run(workers, stop_if_asked)
         finally:
             ray.shutdown()
             os.chdir(here)
@@ -100,8 +109,8 @@ class _Hand:
 class _Farm:
     """Workers, the tasks that wait, and what became of samples that took a worker down."""
 
-    def __init__(self, job: Job, run: Run, first: Task, tasks: Iterator[Task], limits: Limits):
-        self._job, self._run, self._limits = ray.put(job), run, limits
+    def __init__(self, job: Job, run: Run, first: Task, tasks: Iterator[Task], limits: Limits, on_event: OnEvent):
+        self._job, self._run, self._limits, self._on_event = ray.put(job), run, limits, on_event
         self._waiting, self._tasks = deque([first]), tasks
         self._busy: dict[object, _Hand] = {}  # by stream of fates
         self._made: Counter = Counter()  # images, by actor
@@ -168,6 +177,8 @@ class _Farm:
         """A worker is gone, or has to go: its sample is tried again alone, the rest of its task waits."""
         hand = self._busy.pop(stream)
         ray.kill(hand.actor)
+        index = next(iter(hand.task.ids[hand.heard :]), None)
+        self._on_event("worker_lost", {"reason": reason, "detail": detail, "index": index, "alone": hand.task.alone})
         if hand.heard == len(hand.task.ids):  # it died between its last sample and the end of its task
             self._start(None)
             return

@@ -4,7 +4,7 @@ The same class runs in this process (`--workers 0`) and inside a Ray actor.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,6 +49,9 @@ class Limits:
 
 LIMITS = Limits()
 
+#: Hears what happens besides fates, e.g. ("worker_lost", {"index": 7, "reason": "crashed"}); the facts are JSON values.
+OnEvent = Callable[[str, dict], None]
+
 
 @dataclass(frozen=True)
 class Fate:
@@ -61,6 +64,12 @@ class Fate:
     seconds: float
     rss_mb: float = 0.0
     """Resident memory of the worker after it, MiB."""
+    scans: tuple[str, ...] = ()
+    """scan_ids of its subjects; none where no attempt was kept."""
+    size: int = 0
+    """Bytes of its members."""
+    errors: tuple[str, ...] = ()
+    """What the renderer's own output called an error meanwhile, first lines first."""
 
 
 class Worker:
@@ -93,7 +102,16 @@ class Worker:
             made.sample, made.members, flags=made.flags, env_id=self._env_id, seconds=seconds, refused=refused
         )
         self._run.stage(made.members, row)
-        return Fate(index, True, refused, made.flags, seconds, resident_mb())
+        return Fate(
+            index,
+            True,
+            refused,
+            made.flags,
+            seconds,
+            resident_mb(),
+            tuple(subject.scan_id for subject in made.sample.recipe.subjects),
+            sum(map(len, made.members.values())),
+        )
 
 
 @dataclass(frozen=True, eq=False)

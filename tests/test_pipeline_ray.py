@@ -85,7 +85,7 @@ def farm(monkeypatch, fake: FakeRay, ids=range(20), workers=2, limits=LIMITS) ->
     monkeypatch.setattr(pipeline_ray, "time", SimpleNamespace(monotonic=lambda: float(fake.clock)))
     tasks = iter([Task(tuple(ids[k : k + 5]), (UNIT,) * len(ids[k : k + 5])) for k in range(0, len(ids), 5)])
     first = next(tasks)
-    fates = list(_Farm(None, None, first, tasks, limits).run(workers, lambda: None))
+    fates = list(_Farm(None, None, first, tasks, limits, lambda kind, facts: None).run(workers, lambda: None))
     assert len({fate.index for fate in fates}) == len(fates)
     assert not fake.alive
     return {fate.index: fate for fate in fates}
