@@ -39,7 +39,7 @@ _MOST_LOST = 3
 _POLL_S = 1.0
 #: Longest wait for a worker to tidy up.
 _CLOSE_S = 10.0
-#: Seconds before a worker is started again after one could not start.
+#: Seconds before a worker is started again after several could not start.
 _AGAIN_S = 30.0
 
 
@@ -88,6 +88,7 @@ class Farm:
         self._parked: list[object] = []  # refused workers: they hold their place, so that no further one starts there
         self._lost: Counter = Counter()  # processes, by (index, attempt)
         self._made_any = False
+        self._stillbirths = 0  # in a row
         self._not_before = 0.0
 
     def work(self, capacity: Callable[[], int], asked_to_stop: Callable[[], Stopped | None]) -> Iterator[Fate]:
@@ -146,15 +147,18 @@ class Farm:
             yield from self._take(hand, said)
 
     def _stillborn(self, error: Exception) -> None:
-        """A worker died before it could say hello: with nothing made yet, the next one would not live either."""
+        """A worker died before it could say hello: killed, or unable to start, and then the next one would be too."""
         line = str(error).strip().splitlines()[-1].strip()
-        if not self._made_any:
+        unable = "creation task" in str(error)
+        self._stillbirths += 1
+        if not self._made_any and (unable or self._stillbirths > _MOST_LOST):
             raise WorkerLost(f"a worker could not start: {line}; try `synth doctor`") from error
         self._on_event("worker_lost", _lost(_Hand(None), "not started", line))
-        self._not_before = time.monotonic() + _AGAIN_S
+        if self._stillbirths > _MOST_LOST:
+            self._not_before = time.monotonic() + _AGAIN_S
 
     def _admit(self, hand: _Hand, hello: Hello) -> None:
-        hand.hello = hello
+        hand.hello, self._stillbirths = hello, 0
         refused = why_refused(self._known, hello.facts, self._one_class)
         if refused is None:
             self._known = self._known or [hello.facts]
