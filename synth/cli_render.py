@@ -1,16 +1,19 @@
 """`synth render`: scans and backgrounds in, a checked dataset out; or one image with --index."""
 
 import argparse
+from importlib.metadata import version
 from pathlib import Path
 
 from synth import cli_library
-from synth.backgrounds import PlateEntry
+from synth.backgrounds import BackgroundLibrary, PlateEntry
 from synth.cli_library import say
 from synth.cli_progress import Progress
+from synth.cli_record import recorded
 from synth.config import RenderConfig
 from synth.errors import UserError
-from synth.pipeline import Tally, plan_work, render_dataset
-from synth.pipeline_worker import LIMITS, Job, Limits, Places, make_sample, open_renderer
+from synth.pipeline import plan_work, render_dataset
+from synth.pipeline_tally import Tally
+from synth.pipeline_worker import LIMITS, Fate, Job, Limits, Places, make_sample, open_renderer
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -59,6 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="stop when more of the last 500 images had refusals (default: 0.2)",
     )
     parser.add_argument(
+        "--strict", action="store_true", help="render nothing and exit 1 if any scan or background is refused"
+    )
+    parser.add_argument(
         "--sample-timeout",
         type=float,
         default=LIMITS.sample_s,
@@ -99,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
     backgrounds = cli_library.load_backgrounds_of(args)
     _report_library(scans)
     cli_library.report_backgrounds(backgrounds)
+    if args.strict:
+        _refuse_quarantined(scans, backgrounds)
     places, threads = _places(args)
     job = Job(
         config=config,
@@ -112,6 +120,16 @@ def run(args: argparse.Namespace) -> int:
     if args.index is not None:
         return _render_one(job, args.index, out, args.save_blend)
     return _render_all(job, args, out, places)
+
+
+def _refuse_quarantined(scans: ScanLibrary, backgrounds: BackgroundLibrary) -> None:
+    """--strict: better to know before the farm is spent than after."""
+    refused = [v for v in (*scans.verdicts, *backgrounds.verdicts) if v.verdict == "refused"]
+    if refused:
+        raise UserError(
+            f"--strict: {len(refused)} scans or backgrounds are refused, the first is {refused[0].path} "
+            f"({refused[0].reason}); mend or move them, or render the others without --strict"
+        )
 
 
 def _places(args: argparse.Namespace) -> tuple[Places | None, int]:
@@ -197,21 +215,34 @@ def _render_all(job: Job, args: argparse.Namespace, out: Path, places: Places | 
     plan = plan_work(store_run, args.n)
     who = "in this process" if places is None else f"with {places.workers or 'all'} workers"
     say(f"{out}: {args.n} images asked for, {plan.missing} to render {who}")
-    with Progress("render", plan.missing, "image") as progress:
-        tally = render_dataset(
-            job,
-            store_run,
-            plan,
-            places,
-            args.max_refused,
-            lambda t: progress.to(t.made, f"refused {sum(t.refused.values())}" if t.refused else ""),
-            Limits(args.sample_timeout, args.recycle_after, args.recycle_mb),
-        )
-    manifest = commit(store_run, lineage={})
+    with (
+        recorded(store_run, plan, _facts(job, places)) as record,
+        Progress("render", plan.missing, "image") as progress,
+    ):
+
+        def on_fate(fate: Fate, tally: Tally) -> None:
+            record(fate, tally)
+            progress.to(tally.made, _note(tally))
+
+        limits = Limits(args.sample_timeout, args.recycle_after, args.recycle_mb)
+        tally = render_dataset(job, store_run, plan, places, args.max_refused, on_fate, limits, record.journal.event)
+        manifest = commit(store_run, lineage={})
     _report_run(tally, job.config)
     say(f"dataset: {out} ({manifest['index']['rows']} images, root {manifest['root'][:12]})")
     say(f"next: synth check {args.out}; synth view {args.out}")
     return 0
+
+
+def _facts(job: Job, places: Places | None) -> dict:
+    """How a session began, for its event log."""
+    where = {"workers": 0} if places is None else {"workers": places.workers, "address": places.address}
+    return {"synth": version("synth"), "device": job.device, "threads": job.threads, **where}
+
+
+def _note(tally: Tally) -> str:
+    """What the progress line says besides the count."""
+    parts = [f"{tally.core_seconds / 3600:.2f} core-h", f"{tally.size / 1e9:.2f} GB"]
+    return ", ".join(parts + ([f"refused {tally.histogram()}"] if tally.refused else []))
 
 
 def _report_run(tally: Tally, config: RenderConfig) -> None:
@@ -220,8 +251,12 @@ def _report_run(tally: Tally, config: RenderConfig) -> None:
         return
     say(
         f"rendered {tally.made} images in {tally.core_seconds / 3600:.2f} core-hours "
-        f"({tally.core_seconds / tally.made:.2f} core-seconds each); refused: {tally.histogram()}"
+        f"({tally.core_seconds / tally.made:.2f} core-seconds each), {tally.size / 1e9:.2f} GB; "
+        f"refused: {tally.histogram()}"
     )
+    if len(tally.by_scan) > 1:
+        slowest = ", ".join(f"{scan} {seconds:.2f}" for scan, seconds in tally.slowest_scans(3))
+        say(f"slowest scans, core-seconds an image: {slowest}")
     soft = tally.flags["soft_background"]
     if soft:
         say(soft_background_advice(soft / tally.made, config))

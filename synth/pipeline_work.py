@@ -10,6 +10,8 @@ from itertools import groupby
 from synth.randomize import scan_order
 from synth.store_write import Unit
 
+#: These ids come first, so that a run soon shows what it makes.
+FIRST = 32
 #: Ids in a block: inside one, ids are grouped by scan. 64 shards keep the staging area of a run bounded.
 BLOCK = 64 * 128
 #: Most ids of a task.
@@ -47,14 +49,18 @@ def deal_tasks(units: Iterable[Unit], staged: Set[int], scan_count: int, seed: i
 
     A task has at most 32 ids; fewer where a block is so small that a worker would be left idle.
     """
-    for _, block in groupby(units, key=lambda unit: unit.first // BLOCK):
-        todo = [(index, unit) for unit in block for index in unit.ids if index not in staged]
+    for _, block in groupby(_ids(units, staged), key=lambda item: -1 if item[0] < FIRST else item[0] // BLOCK):
+        todo = list(block)
         by_scan = _group_by_scan(todo, scan_count, seed)
         size = max(1, min(LARGEST_TASK, len(todo) // (2 * max(1, workers))))
         for group in by_scan:
             for start in range(0, len(group), size):
                 piece = group[start : start + size]
                 yield Task(tuple(index for index, _ in piece), tuple(unit for _, unit in piece))
+
+
+def _ids(units: Iterable[Unit], staged: Set[int]) -> Iterator[tuple[int, Unit]]:
+    return ((index, unit) for unit in units for index in unit.ids if index not in staged)
 
 
 def _group_by_scan(todo: list[tuple[int, Unit]], scan_count: int, seed: int) -> list[list[tuple[int, Unit]]]:

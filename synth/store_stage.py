@@ -61,6 +61,10 @@ class Staging:
         for bucket in sorted(listing(self.folder)):
             yield from sorted(_ids_in(self.folder / bucket))
 
+    def has(self, index: int) -> bool:
+        """Whether an id has a fragment."""
+        return self._path(index, "tar").exists()
+
     def has_all(self, ids: range) -> bool:
         """Whether all ids (of one bucket) have a fragment."""
         return set(ids) <= set(_ids_in(self._bucket(ids[0])))

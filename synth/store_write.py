@@ -169,6 +169,21 @@ class Run:
         with clear_errors(self.out):
             return [json.loads((folder / name).read_bytes()) for name in sorted(listing(folder))]
 
+    def is_staged(self, index: int) -> bool:
+        """Whether a sample waits to be sealed, by its name alone."""
+        with clear_errors(self.out):
+            return self._staging.has(index)
+
+    def staged_count(self) -> int:
+        """How many samples wait to be sealed, by their names alone."""
+        with clear_errors(self.out):
+            return sum(1 for _ in self._staging.ids())
+
+    def read_staged(self, index: int) -> tuple[Row, bytes]:
+        """A staged sample's row and fragment, verified. Raises NotStaged or Damaged."""
+        with clear_errors(self.out):
+            return self._staging.read(index)
+
     def kept_row(self, index: int, unit: Unit) -> Row | None:
         """The row of a sample that is staged or sealed with its unit; None if it is neither."""
         with clear_errors(self.out):

@@ -10,7 +10,8 @@ import pytest
 
 from synth import pipeline_worker
 from synth.config import load_config
-from synth.pipeline import Tally, TooManyRefused, plan_work, render_dataset
+from synth.pipeline import plan_work, render_dataset
+from synth.pipeline_tally import Tally, TooManyRefused
 from synth.pipeline_work import LARGEST_TASK, deal_tasks
 from synth.pipeline_worker import MAX_ATTEMPTS, Fate, Job, Places
 from synth.randomize import Library, scan_of_index
@@ -32,9 +33,9 @@ def shards(out: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((out / "shards").iterdir())}
 
 
-def render(job: Job, out: Path, n: int, workers: int = 0, on_progress=lambda tally: None) -> tuple[dict, str]:
+def render(job: Job, out: Path, n: int, workers: int = 0, on_fate=lambda fate, tally: None) -> tuple[dict, str]:
     run = open_run(out, SPEC)
-    render_dataset(job, run, plan_work(run, n), Places(workers) if workers else None, 0.2, on_progress)
+    render_dataset(job, run, plan_work(run, n), Places(workers) if workers else None, 0.2, on_fate)
     return shards(out), commit(run, lineage={})["root"]
 
 
@@ -71,7 +72,7 @@ def test_interrupted_and_continued_gives_the_same_bytes(job, tmp_path):
     rng = np.random.default_rng(0)
     stop_after = 0
 
-    def stop(tally: Tally) -> None:
+    def stop(fate: Fate, tally: Tally) -> None:
         if tally.made >= stop_after:
             raise KeyboardInterrupt
 
@@ -79,7 +80,7 @@ def test_interrupted_and_continued_gives_the_same_bytes(job, tmp_path):
     for _ in range(4):
         stop_after = int(rng.integers(5, 40))
         with pytest.raises(KeyboardInterrupt):
-            render(job, out, 140, on_progress=stop)
+            render(job, out, 140, on_fate=stop)
     before = plan_work(open_run(out, SPEC), 140).missing
     assert 0 < before < 140
     assert render(job, out, 140) == whole
@@ -102,7 +103,7 @@ def test_refused_samples_are_drawn_again_counted_and_listed(job, tmp_path, monke
 
     monkeypatch.setattr(pipeline_worker, "check", refuse_some)
     run = open_run(tmp_path / "out", SPEC)
-    tally = render_dataset(job, run, plan_work(run, 20), None, 0.2, lambda t: None)
+    tally = render_dataset(job, run, plan_work(run, 20), None, 0.2, lambda fate, tally: None)
     commit(run, lineage={})
     assert tally.refused == {"black": 4} and tally.made == 20
     dataset = Dataset(tmp_path / "out")
@@ -117,7 +118,7 @@ def test_an_index_that_is_always_refused_stops_the_run(job, tmp_path, monkeypatc
     monkeypatch.setattr(pipeline_worker, "check", refuse)
     with pytest.raises(TooManyRefused, match=f"all {MAX_ATTEMPTS} attempts refused.*flat {MAX_ATTEMPTS}"):
         run = open_run(tmp_path / "out", SPEC)
-        render_dataset(job, run, plan_work(run, 5), None, 0.2, lambda t: None)
+        render_dataset(job, run, plan_work(run, 5), None, 0.2, lambda fate, tally: None)
 
 
 def test_too_large_a_share_of_refusals_stops_the_run():
@@ -126,10 +127,14 @@ def test_too_large_a_share_of_refusals_stops_the_run():
     good = dataclasses.replace(refused, refused=())
     with pytest.raises(TooManyRefused, match="black"):
         for k in range(500):
-            tally.add(refused if k % 4 == 0 else good, 0.2)
+            fate = refused if k % 4 == 0 else good
+            tally.add(fate)
+            tally.stop_if_refused(fate, 0.2)
     calm = Tally()
     for k in range(2000):
-        calm.add(refused if k % 6 == 0 else good, 0.2)
+        fate = refused if k % 6 == 0 else good
+        calm.add(fate)
+        calm.stop_if_refused(fate, 0.2)
     assert calm.made == 2000
 
 
@@ -143,6 +148,6 @@ def test_ray_workers_give_the_same_bytes_as_none(job, tmp_path, monkeypatch):
     monkeypatch.chdir(trap)
     alone = render(job, tmp_path / "alone", 140)
     seen = []
-    assert render(job, tmp_path / "two", 140, workers=2, on_progress=lambda t: seen.append(t.made)) == alone
+    assert render(job, tmp_path / "two", 140, workers=2, on_fate=lambda fate, tally: seen.append(tally.made)) == alone
     assert seen == list(range(1, 141))
     assert Path.cwd() == trap
