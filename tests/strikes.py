@@ -8,6 +8,7 @@ SYNTH_TEST_PAUSE_S makes every render longer without work for the machine: a str
 import contextlib
 import errno
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ _SPY = """
 import importlib.abc
 import importlib.util
 import os
+import socket
 import sys
 import time
 
@@ -247,3 +249,56 @@ def mount_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
         yield Disk(folder, None)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+class Cluster:
+    """Ray nodes on this machine, each with an address of its own and one core; they know each other by a token."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]):
+        self._folder = folder
+        self._port, self._client_port = free_ports(2)
+        self.address = f"127.0.0.1:{self._port}"
+        self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
+        self._environment = {**environment, **self.token}
+        self.nodes: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "Cluster":
+        head = ["--head", "--port", self._port, "--include-dashboard", "false", "--temp-dir", self._folder]
+        self._start(*head, "--ray-client-server-port", self._client_port)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for node in self.nodes:
+            self.kill(node)
+
+    def join(self) -> subprocess.Popen:
+        """A further node, once it has joined."""
+        return self._start("--address", self.address, "--node-ip-address", f"127.0.0.{len(self.nodes) + 1}")
+
+    def kill(self, node: subprocess.Popen) -> list[int]:
+        """kill -9 to all of a node, its workers included, as when its power fails; who that was."""
+        hit = [node.pid, *descendants(node.pid)]
+        kill(hit)
+        node.wait()
+        return hit
+
+    def _start(self, *arguments: object) -> subprocess.Popen:
+        said = self._folder / f"node{len(self.nodes)}.txt"
+        start = "import sys; from ray.scripts.scripts import main; sys.exit(main())"
+        with said.open("wb") as file:
+            node = subprocess.Popen(
+                [sys.executable, "-c", start, "start", "--block", "--num-cpus", "1", *map(str, arguments)],
+                stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=self._environment,
+            )  # fmt: skip
+        self.nodes.append(node)
+        wait_for(lambda: "Ray runtime started" in said.read_text(), "a node to start", node)
+        return node
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

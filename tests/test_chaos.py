@@ -9,12 +9,13 @@ import hashlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from strikes import Disk, World, alive, descendants, kill, mount_disk, named, wait_for, wasted
+from strikes import Cluster, Disk, World, alive, descendants, kill, mount_disk, named, wait_for, wasted
 
 from synth.store import Dataset
 
@@ -58,6 +59,31 @@ def test_a_struck_run_ends_as_if_nothing_had_happened(world, disk):
         pytest.skip(f"all proven but the full disk: {disk.why_not}")
 
 
+def test_a_node_that_dies_for_good_costs_one_sample(world, tmp_path):
+    alone = content(undisturbed(world, N))
+    world.forget()
+    quick = {
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_failure_threshold": "4",
+        "SYNTH_TEST_PAUSE_S": "0.2",
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short,  # a socket's path has at most 107 bytes
+        Cluster(Path(short), {**world.environment, **quick}) as cluster,
+    ):
+        node = cluster.join()
+        command = world.arguments(N, tmp_path / "set", "--workers", 2, "--address", cluster.address)
+        with world.start(*command, **cluster.token) as driver:
+            victims = lambda: set(world.in_hand()) & set(descendants(node.pid))  # noqa: E731
+            wait_for(lambda: len(world.begun()) > 8 and victims(), "the node to render", driver)
+            hit = cluster.kill(node)
+            driver.wait(timeout=300)
+            assert driver.returncode == 0, world.said()
+    assert content(tmp_path / "set") == alone
+    vain = wasted(world.begun())
+    assert set(vain) <= set(hit) and set(vain.values()) <= {1}, (vain, hit)
+
+
 @pytest.mark.skipif("SYNTH_CHAOS_ROUNDS" not in os.environ, reason="hours long: scripts/chaos starts it")
 def test_random_strikes_for_as_long_as_you_like(world, disk):
     rounds, seed = int(os.environ["SYNTH_CHAOS_ROUNDS"]), int(os.environ.get("SYNTH_CHAOS_SEED", "0"))
@@ -78,6 +104,8 @@ def test_random_strikes_for_as_long_as_you_like(world, disk):
 def undisturbed(world: World, n: int) -> Path:
     """The dataset of a run in one process that nothing happens to."""
     out = world.root / f"undisturbed{n}"
+    if out.exists():
+        return out
     done = world.run(*world.arguments(n, out, "--workers", 0))
     assert done.returncode == 0, done.stderr
     return out
