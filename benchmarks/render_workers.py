@@ -16,7 +16,7 @@ from render_cases import Stage, say
 from synth.pipeline import plan_work
 from synth.pipeline_ray import render_on_ray
 from synth.pipeline_work import Task, deal_tasks
-from synth.pipeline_worker import Job
+from synth.pipeline_worker import Job, Places
 from synth.randomize import Library
 from synth.store_write import open_run
 
@@ -55,9 +55,7 @@ def _run(job: Job, images: int, workers: int, out: Path) -> tuple[Arrivals, list
     plan = plan_work(run, images)
     # As for two workers in both runs, so that scans change at the same images.
     tasks = list(deal_tasks(plan.units, plan.staged, len(job.library.scans), job.seed, workers=2))
-    return [
-        (fate.index, time.monotonic()) for fate in render_on_ray(job, run, iter(tasks), workers, address=None)
-    ], tasks
+    return [(fate.index, time.monotonic()) for fate in render_on_ray(job, run, iter(tasks), Places(workers))], tasks
 
 
 def _deal_again(arrivals: Arrivals, tasks: Sequence[Task], workers: int) -> tuple[list[Arrivals], list[float]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from renderers.film import composite, develop, srgb_from_linear, to_8bit
+from renderers.kernel import cpu_kernel
 from synth.camera import Camera, pixel_rays
 from synth.recipe import SceneRecipe
 from synth.sample import LabelCounts, Sample
@@ -58,8 +59,8 @@ class AnalyticRenderer:
         )
 
     def environment(self) -> dict[str, str]:
-        """Closed form in numpy: nothing but numpy's version."""
-        return {"renderer": "analytic", "numpy": np.__version__}
+        """Closed form in numpy: its version and the CPU's kernel."""
+        return {"renderer": "analytic", "device": "cpu", "cpu": cpu_kernel(), "numpy": np.__version__}
 
     def close(self) -> None:
         """Nothing is held."""

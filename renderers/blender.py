@@ -20,6 +20,7 @@ from renderers.blender_quiet import stdout_to
 from renderers.core import Core
 from renderers.denoise import Denoiser, denoise_light
 from renderers.film import composite, develop, to_8bit
+from renderers.kernel import cpu_kernel
 from renderers.panorama import render_panorama, shrink_panorama
 from renderers.plate import render_plate
 from renderers.proof import check_depth, check_subject, count_labels
@@ -85,6 +86,7 @@ class BlenderRenderer:
         self._core = Core() if threads == 1 and device == "cpu" else None
         self._denoiser = Denoiser(threads)
         self._retired: list[bpy.types.Image | None] = []
+        self._device_name = ""
         self._set_up(threads)
 
     def render(self, recipe: SceneRecipe) -> Sample:
@@ -131,6 +133,8 @@ class BlenderRenderer:
             "renderer": f"blender-{self._engine}",
             "bpy": f"{bpy.app.version_string} {bpy.app.build_hash.decode()}",
             "device": self._device,
+            **({"device_name": self._device_name} if self._device_name else {}),
+            "cpu": cpu_kernel(),
             "embreex": version("embreex"),
             "oidn": self._denoiser.version,
             "numpy": np.__version__,
@@ -182,8 +186,11 @@ class BlenderRenderer:
         cycles.denoising_quality = "BALANCED"
         cycles.denoising_prefilter = "FAST"
         cycles.use_light_tree = False  # one light, the world
-        if self._device != "cpu" and not blender_scene.enable_device(self._device):
-            raise UserError(f"no {self._device} device that Cycles can use; try --device cpu")
+        if self._device != "cpu":
+            names = blender_scene.enable_device(self._device)
+            if not names:
+                raise UserError(f"no {self._device} device that Cycles can use; try --device cpu")
+            self._device_name = ", ".join(sorted(set(names)))
 
     def _load_scans(self, recipe: SceneRecipe) -> None:
         wanted = [(subject.scan_key, recipe.film.material) for subject in recipe.subjects]

@@ -47,8 +47,6 @@ def _agx_processor():
     folder = bpy_folder()  # found by path: Blender itself need not start for its tables
     found = sorted(folder.glob("*/datafiles/colormanagement/config.ocio")) if folder else []
     if not found:
-        raise UserError(
-            "film.view_transform AgX needs the tables in Blender's package: pip install 'synth[render]'"
-        )
+        raise UserError("film.view_transform AgX needs the tables in Blender's package: pip install 'synth[render]'")
     transform = PyOpenColorIO.DisplayViewTransform(src="Linear Rec.709", display="sRGB", view="AgX")
     return PyOpenColorIO.Config.CreateFromFile(str(found[0])).getProcessor(transform).getDefaultCPUProcessor()

@@ -10,7 +10,7 @@ from synth.cli_progress import Progress
 from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import Tally, plan_work, render_dataset
-from synth.pipeline_worker import LIMITS, Job, Limits, make_sample, open_renderer
+from synth.pipeline_worker import LIMITS, Job, Limits, Places, make_sample, open_renderer
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -23,12 +23,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, metavar="N", help="how many images the dataset has in the end")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
     parser.add_argument(
-        "--workers", type=int, metavar="K", help="renderers at once (default: one a core); 0 renders in this process"
+        "--workers",
+        type=int,
+        metavar="K",
+        help="renderers at once (default: one a core, or all that a cluster has room for); 0 renders in this process",
     )
     parser.add_argument(
         "--address",
         metavar="RAY",
         help="a running Ray cluster (auto, host:port, ray://host:port); default: a local one",
+    )
+    parser.add_argument(
+        "--threads-per-worker",
+        type=int,
+        metavar="T",
+        help="cores of each worker (default: the machine's shared out; 1 on a cluster)",
+    )
+    parser.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        metavar="G",
+        help="GPUs of each worker, e.g. 1, or 0.5 for two on one (default: 1 unless --device cpu)",
+    )
+    parser.add_argument(
+        "--one-class",
+        action="store_true",
+        help="use only nodes of the first worker's environment class (device and CPU kernel): then all bytes can be "
+        "made again on any of them",
     )
     parser.add_argument(
         "--max-refused",
@@ -78,8 +99,7 @@ def run(args: argparse.Namespace) -> int:
     backgrounds = cli_library.load_backgrounds_of(args)
     _report_library(scans)
     cli_library.report_backgrounds(backgrounds)
-    cores = cli_library.core_count()
-    workers = cores if args.workers is None else args.workers
+    places, threads = _places(args)
     job = Job(
         config=config,
         library=cli_library.library_of(config, scans, backgrounds),
@@ -87,11 +107,24 @@ def run(args: argparse.Namespace) -> int:
         scan_store=scans.store,
         background_store=backgrounds.store,
         device=args.device,
-        threads=max(1, cores // max(1, workers)) if args.address is None else 1,
+        threads=threads,
     )
     if args.index is not None:
         return _render_one(job, args.index, out, args.save_blend)
-    return _render_all(job, args, out, workers)
+    return _render_all(job, args, out, places)
+
+
+def _places(args: argparse.Namespace) -> tuple[Places | None, int]:
+    """Where workers run (None: in this process), and the cores of each."""
+    cores = cli_library.core_count()
+    workers = cores if args.workers is None and args.address is None else args.workers
+    threads = args.threads_per_worker or (1 if args.address else max(1, cores // max(1, workers)))
+    if workers is not None and args.workers is None and args.threads_per_worker:
+        workers = max(1, cores // threads)
+    if workers == 0:
+        return None, threads
+    gpus = args.gpus_per_worker if args.gpus_per_worker is not None else float(args.device != "cpu")
+    return Places(workers, args.address, gpus, args.one_class), threads
 
 
 def spec_of(job: Job) -> dict:
@@ -134,6 +167,12 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--workers {args.workers}: 0 renders in this process, K starts K workers")
     if args.save_blend is not None and args.index is None:
         raise UserError("--save-blend goes with --index I")
+    if args.threads_per_worker is not None and args.threads_per_worker < 1:
+        raise UserError(f"--threads-per-worker {args.threads_per_worker}: a worker needs a core at least")
+    if args.gpus_per_worker is not None and args.gpus_per_worker < 0:
+        raise UserError(f"--gpus-per-worker {args.gpus_per_worker}: must not be negative")
+    if args.workers == 0 and args.address is not None:
+        raise UserError("--workers 0 renders in this process; leave --address out")
     if min(args.sample_timeout, args.recycle_after, args.recycle_mb) <= 0:
         raise UserError("--sample-timeout, --recycle-after and --recycle-mb must be more than 0")
     if not 0 <= args.max_refused <= 1:
@@ -150,20 +189,20 @@ def _report_library(scans: ScanLibrary) -> None:
             say(f"  warning {verdict.path}: {warning}")
 
 
-def _render_all(job: Job, args: argparse.Namespace, out: Path, workers: int) -> int:
+def _render_all(job: Job, args: argparse.Namespace, out: Path, places: Places | None) -> int:
     from synth.store_index import commit
     from synth.store_write import open_run
 
     store_run = open_run(out, spec_of(job))
     plan = plan_work(store_run, args.n)
-    say(f"{out}: {args.n} images asked for, {plan.missing} to render with {workers or 'no'} workers")
+    who = "in this process" if places is None else f"with {places.workers or 'all'} workers"
+    say(f"{out}: {args.n} images asked for, {plan.missing} to render {who}")
     with Progress("render", plan.missing, "image") as progress:
         tally = render_dataset(
             job,
             store_run,
             plan,
-            workers,
-            args.address,
+            places,
             args.max_refused,
             lambda t: progress.to(t.made, f"refused {sum(t.refused.values())}" if t.refused else ""),
             Limits(args.sample_timeout, args.recycle_after, args.recycle_mb),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from synth.errors import UserError
 from synth.pipeline_stop import stop_requests
 from synth.pipeline_work import Task, deal_tasks
-from synth.pipeline_worker import LIMITS, Fate, Job, Limits, OnEvent, Worker
+from synth.pipeline_worker import LIMITS, Fate, Job, Limits, OnEvent, Places, Worker
 from synth.store import StoreError
 from synth.store_write import Run, Unit
 
@@ -19,6 +19,8 @@ from synth.store_write import Run, Unit
 _WINDOW = 500
 #: What is not sealed after a round (a torn disk, a file system that lists late) is seen to in a further one.
 _ROUNDS = 3
+#: Workers that work is dealt for where a cluster says how many there are.
+_MANY = 64
 #: No share is believed before so many indices.
 _FEWEST = 50
 
@@ -89,8 +91,7 @@ def render_dataset(
     job: Job,
     run: Run,
     plan: Plan,
-    workers: int,
-    address: str | None,
+    places: Places | None,
     max_refused: float,
     on_progress: Callable[[Tally], None],
     limits: Limits = LIMITS,
@@ -98,19 +99,20 @@ def render_dataset(
 ) -> Tally:
     """Render and seal all that the plan says is missing. `on_progress` is called after every image.
 
-    workers: 0 renders in this process. address: a Ray cluster's, None starts a local one. limits: when a worker is
+    places: where workers run; None renders in this process. limits: when a worker is
     ended or replaced; they do not hold in this process. on_event: see `synth.pipeline_ray.render_on_ray`.
     Raises TooManyRefused; a KeyboardInterrupt passes through with everything staged kept.
     """
     tally = Tally()
     for _ in range(_ROUNDS):
+        workers = (places.workers or _MANY) if places else 0
         tasks = deal_tasks(plan.units, plan.staged, len(job.library.scans), job.seed, workers)
-        if workers == 0:
+        if places is None:
             fates = _render_here(job, run, tasks)
         else:
             from synth.pipeline_ray import render_on_ray
 
-            fates = render_on_ray(job, run, tasks, workers, address, limits, on_event)
+            fates = render_on_ray(job, run, tasks, places, limits, on_event)
         try:
             for fate in fates:
                 tally.add(fate, max_refused)
@@ -129,11 +131,12 @@ def _render_here(job: Job, run: Run, tasks: Iterator[Task]) -> Iterator[Fate]:
         return
     worker = Worker(job, run)
     try:
-        with stop_requests() as stop_if_asked:
+        with stop_requests() as asked_to_stop:
             while task is not None:
                 for fate in worker.render(task):
                     yield fate
-                    stop_if_asked()
+                    if stop := asked_to_stop():
+                        raise stop
                 task = next(tasks, None)
     finally:
         worker.close()

@@ -20,8 +20,8 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], None]]:
-    """Within it signals only set a mark; the function it gives raises Stopped once there is one.
+def stop_requests() -> Iterator[Callable[[], Stopped | None]]:
+    """Within it signals only set a mark; the function it gives tells what to raise once there is one, else None.
 
     A second signal ends the process at once. Enter it after ray.init, which sets a handler of its own.
     """
@@ -35,13 +35,12 @@ def stop_requests() -> Iterator[Callable[[], None]]:
         if len(mark) > 1:
             os._exit(128 + number)
 
-    def raise_if_marked() -> None:
-        if mark:
-            raise Stopped(mark[0])
+    def asked_to_stop() -> Stopped | None:
+        return Stopped(mark[0]) if mark else None
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield raise_if_marked
+        yield asked_to_stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -31,12 +31,15 @@ class Task:
     alone: bool = False
     """One id that a worker was lost on: it gets a process of its own."""
 
-    def split(self, done: int) -> tuple["Task", "Task | None"]:
-        """The id after the first `done` alone, and what comes after it."""
-        refused = self.refused if done == 0 else ()
-        first = Task(self.ids[done : done + 1], self.units[done : done + 1], refused, alone=True)
-        rest = Task(self.ids[done + 1 :], self.units[done + 1 :])
-        return first, rest if rest.ids else None
+    def after(self, done: int) -> "Task | None":
+        """What is left when the first `done` ids are made."""
+        if done == 0:
+            return self
+        return Task(self.ids[done:], self.units[done:]) if self.ids[done:] else None
+
+    def split(self) -> tuple["Task", "Task | None"]:
+        """The first id alone, and what comes after it."""
+        return Task(self.ids[:1], self.units[:1], self.refused, alone=True), self.after(1)
 
 
 def deal_tasks(units: Iterable[Unit], staged: Set[int], scan_count: int, seed: int, workers: int) -> Iterator[Task]:

@@ -5,7 +5,7 @@ The same class runs in this process (`--workers 0`) and inside a Ray actor.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from synth.pipeline_work import Refusal, Task
 from synth.randomize import Library, draw_recipe
 from synth.sample import BadSample, Sample, check
 from synth.sandbox import resident_mb
+from synth.store_record import Row
 from synth.store_write import Run, make_row
 
 #: After so many refused attempts at one index something is wrong that chance does not mend.
@@ -49,6 +50,21 @@ class Limits:
 
 LIMITS = Limits()
 
+
+@dataclass(frozen=True)
+class Places:
+    """Where workers run, and what each takes there."""
+
+    workers: int | None
+    """At most; None: as many as the cluster has room for, as nodes come and go."""
+    address: str | None = None
+    """A Ray cluster's (`auto`, `host:port`, `ray://host:port`); None starts a local one."""
+    gpus: float = 0
+    """GPUs of a worker; Ray shows it those and no others."""
+    one_class: bool = False
+    """Workers of another environment class than the first are not used."""
+
+
 #: Hears what happens besides fates, e.g. ("worker_lost", {"index": 7, "reason": "crashed"}); the facts are JSON values.
 OnEvent = Callable[[str, dict], None]
 
@@ -71,6 +87,16 @@ class Fate:
     errors: tuple[str, ...] = ()
     """What the renderer's own output called an error meanwhile, first lines first."""
 
+    def with_errors(self, errors: tuple[str, ...]) -> "Fate":
+        """The same fate with these errors."""
+        return replace(self, errors=errors) if errors else self
+
+
+def fate_of_row(row: Row) -> Fate:
+    """The fate of a sample that is kept, from its row."""
+    size = sum(length for _, length, _ in row.members.values())
+    return Fate(row.index, True, row.refused, row.flags, row.seconds, 0.0, row.scans, size)
+
 
 class Worker:
     """Makes the samples of tasks and stages them; seals a shard when it staged the last one of it."""
@@ -78,7 +104,9 @@ class Worker:
     def __init__(self, job: Job, run: Run):
         self._job, self._run = job, run
         self._renderer = open_renderer(job)
-        self._env_id = run.add_environment(environment(self._renderer))
+        self.facts = environment(self._renderer)
+        """What its samples depend on besides their recipes."""
+        self._env_id: str | None = None  # remembered with the first sample: a worker may be refused before
 
     def render(self, task: Task) -> Iterator[Fate]:
         """Makes and stages the task's samples one by one. A fate that is not staged ends the run."""
@@ -98,6 +126,7 @@ class Worker:
         seconds = time.process_time() - started
         if made is None:
             return Fate(index, False, refused, (), seconds, resident_mb())
+        self._env_id = self._env_id or self._run.add_environment(self.facts)
         row = make_row(
             made.sample, made.members, flags=made.flags, env_id=self._env_id, seconds=seconds, refused=refused
         )

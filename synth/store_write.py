@@ -32,6 +32,7 @@ from synth.store_record import (
     UnitRecord,
     check_store,
     read_model,
+    read_record,
     shard_name,
     unit_name,
 )
@@ -161,6 +162,24 @@ class Run:
             if not path.exists():
                 create_if_absent(write_temporary(self.out, [canonical_json(dict(facts)).encode()]), path)
         return env_id
+
+    def environments(self) -> list[dict[str, str]]:
+        """Environments that samples of this run were made in so far."""
+        folder = self.folder / "environments"
+        with clear_errors(self.out):
+            return [json.loads((folder / name).read_bytes()) for name in sorted(listing(folder))]
+
+    def kept_row(self, index: int, unit: Unit) -> Row | None:
+        """The row of a sample that is staged or sealed with its unit; None if it is neither."""
+        with clear_errors(self.out):
+            try:
+                return self._staging.read(index)[0]
+            except Damaged:
+                return None
+            except NotStaged:
+                pass
+            path = self.record_path(unit)
+            return read_record(path).rows[index - unit.first] if path.exists() else None
 
     def stage(self, members: dict[str, bytes], row: dict) -> None:
         """Keeps a finished sample, with its row of `make_row`, until its unit is sealed; returns once it is on disk."""

@@ -17,7 +17,7 @@ LAYERS = [
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
     {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
      "renderers.film", "renderers.panorama", "renderers.plate", "renderers.denoise",
-     "renderers.core", "renderers.tryout"},
+     "renderers.core", "renderers.kernel", "renderers.tryout"},
     {"renderers.proof", "renderers.surface"},
     {"synth.store", "renderers.blender", "renderers.analytic"},
     {"synth.report", "synth.pipeline", "renderers.trial"},

@@ -12,7 +12,7 @@ from synth import pipeline_worker
 from synth.config import load_config
 from synth.pipeline import Tally, TooManyRefused, plan_work, render_dataset
 from synth.pipeline_work import LARGEST_TASK, deal_tasks
-from synth.pipeline_worker import MAX_ATTEMPTS, Fate, Job
+from synth.pipeline_worker import MAX_ATTEMPTS, Fate, Job, Places
 from synth.randomize import Library, scan_of_index
 from synth.sample import BadSample
 from synth.store import Dataset
@@ -34,7 +34,7 @@ def shards(out: Path) -> dict[str, str]:
 
 def render(job: Job, out: Path, n: int, workers: int = 0, on_progress=lambda tally: None) -> tuple[dict, str]:
     run = open_run(out, SPEC)
-    render_dataset(job, run, plan_work(run, n), workers, None, 0.2, on_progress)
+    render_dataset(job, run, plan_work(run, n), Places(workers) if workers else None, 0.2, on_progress)
     return shards(out), commit(run, lineage={})["root"]
 
 
@@ -102,7 +102,7 @@ def test_refused_samples_are_drawn_again_counted_and_listed(job, tmp_path, monke
 
     monkeypatch.setattr(pipeline_worker, "check", refuse_some)
     run = open_run(tmp_path / "out", SPEC)
-    tally = render_dataset(job, run, plan_work(run, 20), 0, None, 0.2, lambda t: None)
+    tally = render_dataset(job, run, plan_work(run, 20), None, 0.2, lambda t: None)
     commit(run, lineage={})
     assert tally.refused == {"black": 4} and tally.made == 20
     dataset = Dataset(tmp_path / "out")
@@ -117,7 +117,7 @@ def test_an_index_that_is_always_refused_stops_the_run(job, tmp_path, monkeypatc
     monkeypatch.setattr(pipeline_worker, "check", refuse)
     with pytest.raises(TooManyRefused, match=f"all {MAX_ATTEMPTS} attempts refused.*flat {MAX_ATTEMPTS}"):
         run = open_run(tmp_path / "out", SPEC)
-        render_dataset(job, run, plan_work(run, 5), 0, None, 0.2, lambda t: None)
+        render_dataset(job, run, plan_work(run, 5), None, 0.2, lambda t: None)
 
 
 def test_too_large_a_share_of_refusals_stops_the_run():

@@ -3,16 +3,20 @@
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from test_pipeline import SPEC, job, render, shards
 
-from synth import pipeline_ray
+from synth import pipeline_farm
 from synth.pipeline import plan_work
-from synth.pipeline_ray import _Farm, render_on_ray
+from synth.pipeline_actor import Batch, Hello
+from synth.pipeline_farm import Farm, WorkerLost
+from synth.pipeline_ray import render_on_ray
+from synth.pipeline_stop import Stopped
 from synth.pipeline_work import Task, deal_tasks
-from synth.pipeline_worker import LIMITS, MAX_ATTEMPTS, Fate, Limits
+from synth.pipeline_worker import LIMITS, MAX_ATTEMPTS, Fate, Limits, Places
 from synth.store_index import commit
 from synth.store_write import Unit, open_run
 
@@ -21,74 +25,108 @@ UNIT = Unit(0, 127)
 
 
 class FakeRay:
-    """Ray of one process: actors run when they are asked for a fate; `deadly(index, attempt, worker)` kills them."""
+    """Ray of one process: actors work when asked for an answer; `deadly(index, attempt, worker)` kills them."""
 
-    def __init__(self, deadly, hangs=lambda index: False):
-        self.deadly, self.hangs = deadly, hangs
+    def __init__(self, deadly=lambda *_: False, hangs=lambda index: False, staged=(), batch=1):
+        self.deadly, self.hangs, self.batch = deadly, hangs, batch
         self.started = self.clock = self.deaths = 0
-        self.alive, self.rendered = set(), []
+        self.alive, self.rendered, self.staged = set(), [], set(staged)
+        self.facts, self.drains = {"bpy": "4.5", "cpu": "avx2"}, lambda worker, index: False
 
-    def put(self, value):
-        return value
+    def get(self, answer, timeout=None):
+        return answer.value() if isinstance(answer, FakeAnswer) else answer
 
-    def get(self, value, timeout=None):
-        return value() if callable(value) else value
-
-    def wait(self, streams, num_returns, timeout):
-        self.clock += 1
-        ready = [stream for stream in streams if not stream.hung]
+    def wait(self, answers, num_returns, timeout):
+        self.clock += timeout
+        ready = [answer for answer in answers if not answer.hung()]
         return ready[:num_returns], []
 
     def kill(self, actor):
         self.alive.discard(actor.number)
 
-    def remote(self, job, run):
+    def start(self):
         self.started += 1
-        actor = FakeActor(self.started)
-        self.alive.add(actor.number)
-        actor.render = SimpleNamespace(
-            options=lambda num_returns: SimpleNamespace(remote=lambda task: FakeStream(self, actor, task))
-        )
-        return actor
+        self.alive.add(self.started)
+        return FakeActor(self, self.started)
 
 
 class FakeActor:
-    def __init__(self, number: int):
-        self.number, self.close = number, SimpleNamespace(remote=lambda: None)
+    def __init__(self, ray: FakeRay, number: int):
+        self.ray, self.number, self.left = ray, number, []
+        self.hello = SimpleNamespace(remote=lambda: FakeAnswer(self, lambda: self.say_hello()))
+        self.work = SimpleNamespace(remote=self.begin)
+        self.leave = SimpleNamespace(remote=lambda: None)
+
+    def say_hello(self):
+        facts = self.ray.facts
+        return Hello(f"node{self.number}", 100 + self.number, facts(self.number) if callable(facts) else facts, Path())
+
+    def begin(self, task):
+        if task is not None:
+            refused = task.refused
+            self.left = [(index, refused if k == 0 else ()) for k, index in enumerate(task.ids)]
+        return FakeAnswer(self, self.render)
+
+    def render(self):
+        fates = []
+        while self.left and len(fates) < self.ray.batch:
+            index, refused = self.left.pop(0)
+            if self.ray.deadly(index, len(refused), self.number):
+                self.ray.deaths += 1
+                raise pipeline_farm.RayActorError()
+            self.ray.rendered.append(index)
+            self.ray.staged.add(index)
+            fates.append(Fate(index, True, refused, (), 0.0, 100.0))
+            if self.ray.drains(self.number, index):
+                return Batch(tuple(fates), not self.left, True)
+        return Batch(tuple(fates), not self.left, False)
 
 
-class FakeStream:
-    def __init__(self, ray, actor, task):
-        self.ray, self.actor, self.task, self.at, self.hung = ray, actor, task, -1, False
+class FakeAnswer:
+    def __init__(self, actor, value):
+        self.actor, self.value, self._hung = actor, value, None
 
-    def __next__(self):
-        self.at += 1
-        if self.at == 0:
-            return os.getpid()
-        if self.at > len(self.task.ids):
-            raise StopIteration
-        index = self.task.ids[self.at - 1]
-        refused = self.task.refused if self.at == 1 else ()
-        if self.ray.hangs(index):
-            self.hung = True
-            return os.getpid()
-        if self.ray.deadly(index, len(refused), self.actor.number):
-            self.ray.deaths += 1
-            raise pipeline_ray.RayActorError()
-        self.ray.rendered.append(index)
-        return Fate(index, True, refused, (), 0.0, 100.0)
+    def hung(self):
+        if self._hung is None:
+            self._hung = bool(self.actor.left) and self.actor.ray.hangs(self.actor.left[0][0])
+        return self._hung
 
 
-def farm(monkeypatch, fake: FakeRay, ids=range(20), workers=2, limits=LIMITS) -> dict[int, Fate]:
-    monkeypatch.setattr(pipeline_ray, "ray", fake)
-    monkeypatch.setattr(pipeline_ray, "_Actor", fake)
-    monkeypatch.setattr(pipeline_ray, "time", SimpleNamespace(monotonic=lambda: float(fake.clock)))
+class FakeRun:
+    """Remembers which samples were staged; as a Run, for the farm."""
+
+    def __init__(self, fake: FakeRay, known=()):
+        self.fake, self.known = fake, list(known)
+
+    def environments(self):
+        return self.known
+
+    def kept_row(self, index, unit):
+        return index if index in self.fake.staged else None
+
+    def seal_if_complete(self, unit):
+        return False
+
+
+def farm(
+    monkeypatch, fake: FakeRay, ids=range(20), workers=2, limits=LIMITS, events=None, known=(), one_class=False,
+    stop=lambda: None,
+) -> dict[int, Fate]:  # fmt: skip
+    monkeypatch.setattr(pipeline_farm, "ray", fake)
+    monkeypatch.setattr(pipeline_farm, "fate_of_row", lambda index: Fate(index, True, (), (), 0.0))
+    monkeypatch.setattr(pipeline_farm, "time", SimpleNamespace(monotonic=lambda: float(fake.clock)))
     tasks = iter([Task(tuple(ids[k : k + 5]), (UNIT,) * len(ids[k : k + 5])) for k in range(0, len(ids), 5)])
-    first = next(tasks)
-    fates = list(_Farm(None, None, first, tasks, limits, lambda kind, facts: None).run(workers, lambda: None))
+    hear = (lambda kind, facts: events.append((kind, facts))) if events is not None else (lambda kind, facts: None)
+    fates = []
+    made = Farm(fake.start, FakeRun(fake, known), tasks, limits, hear, one_class).work(lambda: workers, stop)
+    try:
+        for fate in made:
+            fates.append(fate)
+    finally:
+        farm.fates = {fate.index: fate for fate in fates}
     assert len({fate.index for fate in fates}) == len(fates)
     assert not fake.alive
-    return {fate.index: fate for fate in fates}
+    return farm.fates
 
 
 def test_a_worker_killed_from_outside_is_nobodys_fault(monkeypatch):
@@ -143,20 +181,94 @@ def test_workers_are_replaced_when_they_are_worn(monkeypatch):
     assert fat.started == 8
 
 
+def test_what_a_dead_worker_had_staged_and_not_told_is_not_made_again(monkeypatch):
+    """Fates come in batches: it dies with three samples staged that nobody heard of."""
+    deaths = Counter()
+
+    def deadly(index, attempt, worker):
+        deaths[index] += 1
+        return index == 8 and deaths[index] == 1
+
+    fake = FakeRay(deadly, batch=5)
+    fates = farm(monkeypatch, fake)
+    assert sorted(fates) == sorted(fake.rendered) == list(range(20))
+    assert not any(fate.refused for fate in fates.values())
+
+
+def test_a_drained_worker_gives_its_task_back_and_is_followed_by_a_fresh_one(monkeypatch):
+    fake, events = FakeRay(), []
+    fake.drains = lambda worker, index: worker == 1 and index == 2
+    fates = farm(monkeypatch, fake, events=events)
+    assert sorted(fates) == sorted(fake.rendered) == list(range(20))
+    assert [kind for kind, _ in events].count("worker_drained") == 1 and fake.started == 3
+    assert not any(fate.refused for fate in fates.values())
+
+
+def test_a_stop_waits_for_what_is_in_hand_and_begins_nothing_more(monkeypatch):
+    fake, asked = FakeRay(), []
+
+    def stop():
+        asked.append(1)
+        return Stopped(signal.SIGTERM) if len(asked) > 4 else None
+
+    with pytest.raises(Stopped):
+        farm(monkeypatch, fake, stop=stop)
+    assert sorted(farm.fates) == sorted(fake.rendered) and 0 < len(fake.rendered) < 20
+
+
+@pytest.mark.parametrize(
+    ("known", "facts", "one_class", "named"),
+    [
+        ([{"bpy": "4.4", "cpu": "avx2"}], {"bpy": "4.5", "cpu": "avx2"}, False, "bpy 4.5, not 4.4"),
+        ([{"bpy": "4.5", "cpu": "arm64"}], {"bpy": "4.5", "cpu": "avx2"}, True, "class avx2, not arm64"),
+        ([{"bpy": "4.5"}], {"bpy": "4.5", "oidn": "2"}, False, "oidn 2, not none"),
+    ],
+)
+def test_other_versions_are_refused_before_the_first_render(monkeypatch, known, facts, one_class, named):
+    fake = FakeRay()
+    fake.facts = facts
+    with pytest.raises(WorkerLost, match=named):
+        farm(monkeypatch, fake, known=known, one_class=one_class)
+    assert not fake.rendered
+
+
+def test_another_class_is_welcome_unless_only_one_is_wanted(monkeypatch):
+    fake, events = FakeRay(), []
+    fake.facts = lambda worker: {"bpy": "4.5", "cpu": "avx2" if worker % 2 else "sse4.2"}
+    farm(monkeypatch, fake, events=events)
+    assert {facts["environment"] for kind, facts in events if kind == "worker_started"} == {"avx2", "sse4.2"}
+
+
+def test_a_node_of_other_versions_that_joins_later_is_not_used(monkeypatch):
+    fake, events = FakeRay(), []
+    fake.facts = lambda worker: {"bpy": "4.5" if worker < 3 else "4.6", "cpu": "avx2"}
+    fake.drains = lambda worker, index: worker == 2 and index == 6
+    fates = farm(monkeypatch, fake, events=events)
+    assert sorted(fates) == list(range(20))
+    assert ("node_refused", {"node": "node3", "reason": "bpy 4.6, not 4.5"}) in events
+
+
 @pytest.mark.ray
 def test_real_workers_killed_and_stopped_give_the_same_bytes(job, tmp_path):
     alone = render(job, tmp_path / "alone", 60)
     run = open_run(tmp_path / "farm", SPEC)
     plan = plan_work(run, 60)
     tasks = deal_tasks(plan.units, plan.staged, len(job.library.scans), job.seed, 2)
-    struck = []
-    for number, fate in enumerate(render_on_ray(job, run, tasks, 2, None, Limits(sample_s=4, images=25))):
+    struck, events = [], []
+    strikes = {5: signal.SIGKILL, 20: signal.SIGSTOP, 35: signal.SIGKILL, 45: signal.SIGTERM}
+
+    def hear(kind: str, facts: dict) -> None:
+        events.append((kind, facts.get("pid")))
+
+    fates = render_on_ray(job, run, tasks, Places(2), Limits(sample_s=4, images=25), hear)
+    for number, fate in enumerate(fates):
         assert fate.staged and not fate.refused
-        if number in (5, 20, 35):
-            victim = _actors()[-1]
-            os.kill(victim, signal.SIGSTOP if number == 20 else signal.SIGKILL)
-            struck.append(victim)
-    assert len(struck) == 3
+        if number in strikes:
+            struck.append(_actors()[-1])
+            os.kill(struck[-1], strikes[number])
+    lost = {pid for kind, pid in events if kind == "worker_lost"}
+    drained = {pid for kind, pid in events if kind == "worker_drained"}
+    assert len(struck) == 4 and lost <= set(struck[:3]) and drained <= {struck[3]}
     assert plan_work(run, 60).units == ()
     assert (shards(tmp_path / "farm"), commit(run, lineage={})["root"]) == alone
 
@@ -168,7 +280,7 @@ def _actors() -> list[int]:
         if entry.isdigit():
             try:
                 with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    if b"ray::_Actor" in file.read():
+                    if b"ray::Actor" in file.read():
                         found.append(int(entry))
             except OSError:
                 continue
