@@ -26,10 +26,13 @@ ENVIRONMENT = {
     "SYNTH_TEST_PAUSE_S": "0.5",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # how long a driver waits for a dead head; Ray's own minute is long
 }
+#: Exit codes of a driver that was asked to stop.
+_DRAINED = {"TERM": 75, "INT": 130}
 #: Rounds of (what is struck, how many renders begin before it). A round ends when its driver does.
 SCRIPT = (
-    (("worker KILL", 3), ("worker TERM", 4), ("driver KILL", 4)),
-    (("disk full", 4),),
+    (("worker KILL", 3), ("worker TERM", 4), ("driver KILL", 3)),
+    (("disk full", 3),),
+    (("driver TERM", 3),),
     (("worker STOP", 3), ("head KILL", 3)),
 )
 
@@ -159,14 +162,19 @@ class Campaign:
         target, how = what.split()
         at_work = wait_for(self.world.in_hand, "a render", driver)
         if target == "worker":
-            self.struck.add(at_work[0])
+            if how != "TERM":  # who is asked to leave finishes first
+                self.struck.add(at_work[0])
             os.kill(at_work[0], getattr(signal, f"SIG{how}"))
             if how == "STOP":
                 self._outlive(at_work[0], driver)
             return
+        if target == "driver" and how in _DRAINED:
+            driver.send_signal(getattr(signal, f"SIG{how}"))
+            assert driver.wait(timeout=120) == _DRAINED[how] and "the same command goes on" in self.world.said()
+            return
         self._ended_before = {render.pid for render in self.world.begun() if not alive(render.pid)}
         if target == "driver":
-            driver.send_signal(getattr(signal, f"SIG{how}"))
+            driver.kill()
         elif target == "head":
             kill([*named(descendants(driver.pid), "gcs_server"), *named(descendants(driver.pid), "raylet")])
         else:
