@@ -38,6 +38,8 @@ _RATE, _RESUME_S, _RSS_MB = 2000, 15.0, 1024.0
 _WORKERS = 8
 #: Samples that are staged and sealed with all their fsyncs.
 _KEPT = 20_000
+#: Samples of the usual size that are staged to see how fast they are verified, and that size: 1024 x 768 pixels.
+_STAGED, _IMAGE_BYTES = 512, 2_200_000
 
 
 class Keeper(Worker):
@@ -94,6 +96,7 @@ def measure_half(folder: Path, n: int) -> dict:
     in_hand = [index for unit in units[half : half + BLOCK // 128] for index in unit.ids][::2]
     for index in in_hand:
         run.stage(*mold.cast(index))
+    os.sync()
     return {"sealed": units[half - 1].last + 1, "staged": len(in_hand), "bytes": sum(map(len, mold.members.values()))}
 
 
@@ -104,6 +107,18 @@ def measure_resume(folder: Path, n: int) -> dict:
     plan = plan_work(run, n)
     first = next(deal_tasks(plan.units, plan.staged, SCANS, 0, _WORKERS))
     return {"s": time.monotonic() - began, "rss_mb": _most_mb(), "missing": plan.missing, "first": first.ids[0]}
+
+
+def measure_staged(folder: Path, n: int) -> dict:
+    """Resume where much is staged: every byte of it is read and hashed, here from the page cache."""
+    job, run = make_job(folder), open_run(folder / "staged", _SPEC)
+    mold = make_mold(job, run).padded(_IMAGE_BYTES)
+    for index in range(0, 2 * _STAGED, 2):  # no unit is complete: sealing is another matter
+        run.stage(*mold.cast(index))
+    os.sync()  # what other stages wrote must not be waited for here
+    began = time.monotonic()
+    staged = len(plan_work(open_run(run.out, _SPEC), n).staged)
+    return {"s": (time.monotonic() - began) * BLOCK / staged}
 
 
 def measure_commit(folder: Path, n: int) -> dict:
@@ -154,6 +169,7 @@ def measure_kept(folder: Path, n: int) -> dict:
 _STAGES: dict[str, Callable[[Path, int], dict]] = {
     "half": measure_half,
     "resume": measure_resume,
+    "staged": measure_staged,
     "commit": measure_commit,
     "told": measure_told,
     "kept": measure_kept,
@@ -195,6 +211,8 @@ def _report(found: dict[str, dict], n: int) -> int:
         (f"the same to the first sample of {_WORKERS} workers, Ray's start included", f"{told['first_s']:.1f} s", None),
         (f"resume: {half['sealed']} sealed, {half['staged']} staged, {n} asked for",
          f"{resume['s']:.1f} s, {resume['rss_mb']:.0f} MiB", resume["s"] < _RESUME_S),
+        (f"resume verifies a whole block of {BLOCK} staged images of {_IMAGE_BYTES / 1e6:.1f} MB, by {_STAGED} of them",
+         f"{found['staged']['s']:.1f} s", None),
         (f"driver alone: {n} samples told by {_WORKERS} workers", f"{told['rate']:.0f} samples/s",
          told["rate"] >= _RATE),
         ("its processor time for 1 000 samples", f"{told['cpu']:.3f} s", told["cpu"] < 1000 / _RATE),

@@ -5,6 +5,7 @@ itself writes, so that whatever reads them checks as much as it would in a real 
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,12 @@ class Mold:
     sample: Sample
     members: dict[str, bytes]
     row: dict
+
+    def padded(self, size: int) -> "Mold":
+        """The same with a colour picture of `size` bytes, of noise: no picture, but as good to hash."""
+        noise = os.urandom(size)
+        members = {**self.row["members"], "rgb.png": (0, size, hashlib.sha256(noise).hexdigest())}
+        return Mold(self.sample, {**self.members, "rgb.png": noise}, {**self.row, "members": members})
 
     def cast(self, index: int) -> tuple[dict[str, bytes], dict]:
         """Members and row of the sample with this id."""
