@@ -8,6 +8,7 @@ creation of a unit's record; resume is the plan minus unit records minus staged 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,8 @@ from synth.store_stage import Damaged, NotStaged, Staging
 
 __all__ = ["SHARD_SIZE", "Run", "StoreError", "Unit", "make_row", "open_run"]
 
+#: Threads that verify staged samples: reading waits for the file server, hashing lets others run.
+_READERS = 16
 #: What a folder may hold before it becomes a store: a disk's own folder, and what a killed first try left.
 _EMPTY = {"tmp", "lost+found"}
 
@@ -129,18 +132,9 @@ class Run:
 
     def staged_ids(self) -> set[int]:
         """Ids whose samples wait to be sealed. Every byte is read and hashed; what is damaged is removed."""
-        staged = set()
-        with clear_errors(self.out):
-            for index in self._staging.ids():
-                try:
-                    self._staging.read(index)
-                except NotStaged:
-                    continue
-                except Damaged:
-                    self._staging.remove([index])
-                    continue
-                staged.add(index)
-        return staged
+        with clear_errors(self.out), ThreadPoolExecutor(_READERS) as pool:
+            ids = list(self._staging.ids())
+            return {index for index, sound in zip(ids, pool.map(self._is_sound, ids), strict=True) if sound}
 
     def plan_units(self, n: int) -> list[Unit]:
         """Units that ids 0..n-1 lack: what is not sealed, cut at every 128th id."""
@@ -226,6 +220,16 @@ class Run:
     @property
     def _staging(self) -> Staging:
         return Staging(self.out, self.folder / "staging")
+
+    def _is_sound(self, index: int) -> bool:
+        try:
+            self._staging.read(index)
+        except NotStaged:
+            return False
+        except Damaged:
+            self._staging.remove([index])
+            return False
+        return True
 
     def _seal(self, unit: Unit) -> None:
         rows: list[Row] = []
