@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import COMMAND, place, synth
+from test_cli import COMMAND, place, small, synth
 from test_pipeline import SPEC, job, render
 
 from synth.cli_record import recorded
@@ -46,7 +46,8 @@ def observed(job, out: Path, n: int, stop_at: int | None = None):
 
 
 def events(run) -> list[dict]:
-    return [json.loads(line) for path in sorted((run.folder / "events").iterdir()) for line in path.open()]
+    logs = sorted((run.folder / "events").iterdir())
+    return [json.loads(line) for path in logs for line in path.read_text().splitlines()]
 
 
 def test_the_first_32_ids_come_first_whatever_n_is():
@@ -142,10 +143,7 @@ def test_durations(seconds, text):
 
 @pytest.mark.blender
 def test_status_of_a_killed_driver_and_strict(place, tmp_path):
-    flags = ["--cache", place / "cache", "--backgrounds", place / "backgrounds", "--width", 48, "--height", 64]
-    args = [
-        *map(str, ["--scans", place / "scans", *flags, "--engine", "analytic", "--n", 3000, "--out", tmp_path / "set"])
-    ]
+    args = [*map(str, small(place, "--engine", "analytic", "--n", 3000, "--out", tmp_path / "set"))]
     strict = synth("render", *args, "--strict")
     assert strict.returncode == 1 and "--strict" in strict.stderr and "empty.obj" in strict.stderr
     assert not (tmp_path / "set").exists()
