@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": ("synth.cli_plan", "hours, core-hours and bytes for N images, from a short measured calibration"),
     "check": ("synth.cli_check", "every sample's labels against the rules; exit 1 on any fault"),
     "view": ("synth.cli_view", "gallery page and contact sheet of a dataset"),
+    "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, get"),
     "config": ("synth.cli_config", "every option of the config with its default and unit; the JSON schema"),
     "assets": ("synth.cli_assets", "demo scans and backgrounds: list, fetch, verify"),
     "doctor": ("synth.cli_doctor", "is this machine able to render? names what is missing and the command that helps"),

@@ -11,9 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from synth.recipe import canonical_json
+from synth.recipe import canonical_json, canonical_sha256
 from synth.store_folder import Folder
-from synth.store_index import Manifest, manifest_of, read_index, read_manifest
+from synth.store_index import Manifest, named_manifest, read_index, read_manifest
 from synth.store_record import Sha256, StoreError
 from synth.version_diff import DIFF_COLUMNS, Diff, diff_tables, next_number, parse_number
 
@@ -51,17 +51,17 @@ def make_tag(folder: Folder, message: str, created: str) -> Tag:
 
     created: UTC time as text. Raises StoreError when nothing is committed, nothing changed, or another was quicker.
     """
-    latest = read_manifest(folder)
+    latest = read_manifest(folder.place)
     if latest is None:
         raise StoreError(f"{folder.place}: no version is committed yet; let `synth render` finish")
     tags = read_tags(folder)
     last = tags[-1] if tags else None
-    diff = diff_manifests(folder, manifest_of(folder, last.manifest) if last else None, latest)
+    diff = diff_manifests(folder, manifest_of(folder, last) if last else None, latest)
     if last is not None and diff.empty:
         raise StoreError(f"{folder.place}: nothing changed since {last.number}; there is nothing to tag")
     number = next_number(last.number if last else None, diff)
     tag = Tag(
-        manifest=f"sha256:{latest.sha256}",
+        manifest=f"sha256:{canonical_sha256(latest)}",
         number=number,
         previous=last.number if last else None,
         message=message,
@@ -81,26 +81,31 @@ def find_manifest(folder: Folder, version: str) -> Manifest:
     Raises StoreError that names what there is.
     """
     if version == "latest":
-        manifest = read_manifest(folder)
+        manifest = read_manifest(folder.place)
         if manifest is None:
             raise StoreError(f"{folder.place}: no version is committed yet; let `synth render` finish")
         return manifest
     if parse_number(version):
         if f"{version}.json" in folder.listing("refs"):
-            return manifest_of(folder, _read_tag(folder, version).manifest)
+            return manifest_of(folder, _read_tag(folder, version))
         there = ", ".join(tag.number for tag in read_tags(folder)) or "none"
         raise StoreError(f"{folder.place}: no version {version}; tags: {there}; and there is latest")
     found = [n for n in folder.listing("manifests") if n.startswith(version)] if _HASH.fullmatch(version) else []
     if len(found) != 1:
         problem = f"{len(found)} manifests begin with {version}" if found else f"no version {version!r}"
         raise StoreError(f"{folder.place}: {problem}; a version is latest, 1.2.3, or a manifest's hash")
-    return manifest_of(folder, f"sha256:{found[0].removesuffix('.json')}")
+    return named_manifest(folder.place, found[0].removesuffix(".json"))
+
+
+def manifest_of(folder: Folder, tag: Tag) -> Manifest:
+    """The manifest that a tag names."""
+    return named_manifest(folder.place, tag.manifest.removeprefix("sha256:"))
 
 
 def diff_manifests(folder: Folder, before: Manifest | None, after: Manifest) -> Diff:
     """What changed from one version to another of the same folder; `before` None is the empty dataset."""
-    table = read_index(folder, after, DIFF_COLUMNS)
-    return diff_tables(table.slice(0, 0) if before is None else read_index(folder, before, DIFF_COLUMNS), table)
+    table = read_index(folder.place, after, DIFF_COLUMNS)
+    return diff_tables(table.slice(0, 0) if before is None else read_index(folder.place, before, DIFF_COLUMNS), table)
 
 
 def _read_tag(folder: Folder, number: str) -> Tag:

@@ -15,7 +15,7 @@ from synth.sample import Sample
 LEAST_PSNR_DB = 40.0
 #: Largest share of pixels in the frame whose subject may differ: those whose centre a silhouette touches.
 MOST_MOVED = 1e-4
-#: 99.9 % of common pixels must agree so far, millimetres per metre of depth, and degrees: twice what is lost in storage.
+#: 99.9 % of common pixels must agree so far, millimetres per metre and degrees: twice what storing loses.
 MOST_DEPTH_MM_PER_M = 0.04
 MOST_NORMAL_DEG = 0.1
 #: Largest difference of soft coverage that 99.9 % of the pixels may show, of 255.
@@ -24,7 +24,7 @@ MOST_ALPHA = 4
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of `b` against `a`, over the whole frame for colour and coverage, over common subject pixels for labels."""
+    """Figures of `b` against `a`, labels over the pixels that show the same subject."""
 
     identical: bool
     """All arrays are the same, value by value."""
