@@ -58,7 +58,8 @@ def measure(folder: Path, rows: int, megabytes: int) -> list[tuple[str, float, s
 def _measure_tags(folder: Path, before, after) -> list[tuple[str, float, str, str, bool]]:
     """Two committed versions, tagged through the product's own code; then the log."""
     from synth.store_folder import open_folder
-    from synth.version import make_tag, read_tags
+    from synth.store_tag import read_tags
+    from synth.version import make_tag
 
     store = open_folder(folder)
     (folder / "tmp").mkdir()

@@ -54,7 +54,8 @@ def _nothing(parser: argparse.ArgumentParser) -> None:
 
 def _log(args: argparse.Namespace) -> int:
     from synth.store_index import read_manifest
-    from synth.version import diff_manifests, manifest_of, read_tags
+    from synth.store_tag import manifest_of, read_tags
+    from synth.version import diff_manifests
 
     place, _ = split_version(args.dataset)
     folder = open_folder(place)
@@ -112,7 +113,8 @@ def _add_diff(parser: argparse.ArgumentParser) -> None:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from synth.version import diff_manifests, find_manifest
+    from synth.store_tag import find_manifest
+    from synth.version import diff_manifests
 
     place, _ = split_version(args.dataset)
     folder = open_folder(place)

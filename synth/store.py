@@ -219,7 +219,7 @@ def open_version(text: str) -> Dataset:
 
 
 def _open_named(path: Path, version: str) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
-    from synth.version import find_manifest
+    from synth.store_tag import find_manifest
 
     manifest = find_manifest(open_folder(path), version)
     return Run(path, manifest["spec_sha256"][:12]), manifest, read_index(path, manifest, PLACE_COLUMNS)

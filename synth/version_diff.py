@@ -4,18 +4,17 @@ Rows are joined by index. Two versions of 500 000 rows are compared as arrays, n
 `synth.version_tag` gives a version its number.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
+
+from synth.store_tag import parse_number
 
 #: The columns of the index that a diff reads.
 DIFF_COLUMNS = ["index", "content_sha256", "recipe_sha256", "pixels_sha256", "env_id"]
 
 #: What may differ in a sample, from what asked for it to what is merely said of it.
 ASPECTS = ("recipe", "environment", "pixels", "encoding")
-
-_NUMBER = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +79,6 @@ def next_number(previous: str | None, diff: Diff) -> str:
     if len(diff.added):
         return f"{major}.{minor + 1}.0"
     return f"{major}.{minor}.{patch + 1}"
-
-
-def parse_number(text: str) -> tuple[int, int, int] | None:
-    """(major, minor, patch) of a version number; None if it is none."""
-    match = _NUMBER.fullmatch(text)
-    return (int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
 def _texts_differ(before, after, i: np.ndarray, j: np.ndarray) -> np.ndarray:

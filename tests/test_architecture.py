@@ -41,7 +41,7 @@ ONLY_IN = {
     "ray": ("synth.pipeline",),
     "torch": ("train",),
     "embreex": ("renderers.raycast",),
-    "pyarrow": ("synth.store",),
+    "pyarrow": ("synth.store", "synth.version"),
 }
 
 

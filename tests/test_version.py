@@ -13,7 +13,8 @@ from synth.cli import main
 from synth.store import Dataset, StoreError, open_version, split_version
 from synth.store_folder import open_folder
 from synth.store_index import commit
-from synth.version import find_manifest, make_tag, read_tags
+from synth.store_tag import find_manifest, read_tags
+from synth.version import make_tag
 
 NOW = "2026-01-02T03:04:05+00:00"
 

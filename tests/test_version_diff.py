@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from synth.version_diff import diff_tables, next_number, parse_number
+from synth.store_tag import parse_number
+from synth.version_diff import diff_tables, next_number
 
 
 def digest(number: int) -> bytes:
