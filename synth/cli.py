@@ -21,6 +21,7 @@ COMMANDS = {
     "check": ("synth.cli_check", "every sample's labels against the rules; exit 1 on any fault"),
     "view": ("synth.cli_view", "gallery page and contact sheet of a dataset"),
     "status": ("synth.cli_status", "how far a run is, from any terminal or machine that sees its folder"),
+    "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, get"),
     "config": ("synth.cli_config", "every option of the config with its default and unit; the JSON schema"),
     "assets": ("synth.cli_assets", "demo scans and backgrounds: list, fetch, verify"),
     "doctor": ("synth.cli_doctor", "is this machine able to render? names what is missing and the command that helps"),

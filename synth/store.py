@@ -16,9 +16,10 @@ from synth.codec import BadBytes, decode_recipe, decode_sample
 from synth.recipe import SceneRecipe, sample_id
 from synth.sample import Sample
 from synth.store_files import clear_errors, listing
+from synth.store_folder import Folder, open_folder
 from synth.store_index import Manifest, gather, is_current, read_index, read_manifest
 from synth.store_open import OpenShards
-from synth.store_places import PLACE_COLUMNS, Places
+from synth.store_places import PLACE_COLUMNS, Places, fixed_bytes
 from synth.store_record import (
     Row,
     RunFile,
@@ -31,7 +32,7 @@ from synth.store_record import (
 )
 from synth.store_write import Run, Unit
 
-__all__ = ["Dataset", "StoreError"]
+__all__ = ["Dataset", "StoreError", "open_version", "split_version"]
 
 
 class Dataset:
@@ -40,16 +41,23 @@ class Dataset:
     Safe to pickle and to fork: every process opens shards of its own. Threads may share it.
     """
 
-    def __init__(self, path: Path | str):
-        """Raises StoreError when the folder is no dataset, holds no sealed sample, or contradicts itself."""
+    def __init__(self, path: Path | str, version: str = "latest"):
+        """version: `latest` (with what is sealed since), a tag's number, or a manifest's hash.
+
+        Raises StoreError when the folder is no dataset, holds no sealed sample, or contradicts itself.
+        """
         self.path = Path(path).absolute()
         check_store(self.path)
         with clear_errors(self.path):
-            self._run, self.manifest, table = _open_latest(self.path)
+            if version == "latest":
+                self._run, self.manifest, table = _open_latest(self.path)
+            else:
+                self._run, self.manifest, table = _open_named(self.path, version)
         self._table = table if self.manifest["index"] is None else None
         shards = [(shard["path"], shard["bytes"]) for shard in self.manifest["shards"]]
         self._places = Places(table, np.array([size for _, size in shards], np.int64), self.path)
         self._shards = OpenShards(self.path, shards)
+        self._recorded: tuple[np.ndarray, np.ndarray] | None = None
         self._last_record: tuple[Path, UnitRecord] | None = None  # rows are mostly asked for in order
 
     @property
@@ -65,6 +73,16 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self.read(position) for position in range(len(self)))
+
+    @property
+    def folder(self) -> Folder:
+        """Where it lies."""
+        return open_folder(self.path)
+
+    @property
+    def shard_numbers(self) -> np.ndarray:
+        """(N,) int32: which of the manifest's shards holds each sample."""
+        return self._places.shard
 
     @property
     def root(self) -> str:
@@ -118,6 +136,20 @@ class Dataset:
             raise StoreError(f"{self._name(i)}: {error}") from error
         return self._own(i, recipe)
 
+    def hashes(self, position: int) -> tuple[str, str]:
+        """(recipe_sha256, pixels_sha256) of a sample, as the index has them."""
+        i = self._at(position)
+        if self._recorded is None:
+            table = self._columns(["recipe_sha256", "pixels_sha256"])
+            self._recorded = fixed_bytes(table["recipe_sha256"]), fixed_bytes(table["pixels_sha256"])
+        recipe, pixels = self._recorded
+        return recipe[i].tobytes().hex(), pixels[i].tobytes().hex()
+
+    def environment_of(self, position: int) -> dict[str, str] | None:
+        """The environment that a sample was made in; None if the dataset no longer says."""
+        env_id = self.row(position)["env_id"]
+        return next((e["facts"] for e in self.manifest["environments"] if e["env_id"] == env_id), None)
+
     def row(self, position: int) -> dict:
         """Everything recorded about a sample: hashes, seconds, flags, refused attempts, figures to filter on."""
         i = self._at(position)
@@ -128,11 +160,16 @@ class Dataset:
 
     def column(self, name: str) -> list:
         """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""
-        with clear_errors(self.path):
-            table = read_index(self.path, self.manifest) if self._table is None else self._table
+        table = self._columns(None)
         if name not in table.column_names:
             raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(table.column_names)}")
         return table[name].to_pylist()
+
+    def _columns(self, names: list[str] | None) -> "pyarrow.Table":  # noqa: F821
+        if self._table is not None:
+            return self._table
+        with clear_errors(self.path):
+            return read_index(self.path, self.manifest, names)
 
     def _at(self, position: int) -> int:
         i = operator.index(position)
@@ -168,6 +205,24 @@ class Dataset:
             return self._last_record[1].rows[int(self.ids[i]) - int(first)]
         except (FileNotFoundError, IndexError) as error:
             raise StoreError(f"{self._name(i)}: has no row in {path}") from error
+
+
+def split_version(text: str) -> tuple[str, str]:
+    """`DATASET@1.2.0` as (place, version); the version is `latest` where none is named."""
+    place, at, version = text.rpartition("@")
+    return (place, version) if at and "/" not in version else (text, "latest")
+
+
+def open_version(text: str) -> Dataset:
+    """The dataset of `DATASET` or `DATASET@VERSION`."""
+    return Dataset(*split_version(text))
+
+
+def _open_named(path: Path, version: str) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
+    from synth.store_tag import find_manifest
+
+    manifest = find_manifest(open_folder(path), version)
+    return Run(path, manifest["spec_sha256"][:12]), manifest, read_index(path, manifest, PLACE_COLUMNS)
 
 
 def _open_latest(path: Path) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821

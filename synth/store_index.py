@@ -137,13 +137,18 @@ def read_manifest(out: Path) -> Manifest | None:
         return None
     if ref is None:
         raise StoreError(f"{ref_path}: does not name a manifest by its sha256")
-    path = out / "manifests" / f"{ref[1]}.json"
+    return named_manifest(out, ref[1], ref_path.name)
+
+
+def named_manifest(out: Path, sha256: str, by: str) -> Manifest:
+    """The manifest of a hash, checked; `by` names it. Raises StoreError when it is missing or was changed."""
+    path = out / "manifests" / f"{sha256}.json"
     try:
         read_model(_ManifestCheck, path)
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise StoreError(f"{path}: is missing, though {ref_path.name} names it") from error
-    if hashlib.sha256(data).hexdigest() != ref[1]:
+        raise StoreError(f"{path}: is missing, though {by} names it") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
         raise StoreError(f"{path}: was changed, its sha256 is not its name")
     return json.loads(data)
 

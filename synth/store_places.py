@@ -33,7 +33,7 @@ class Places:
             np.stack([table[column(name)].fill_null(-1).to_numpy() for name in MEMBERS], axis=1)
             for column in (offset_column, length_column)
         )  # (N, len(MEMBERS)), -1 where a sample lacks a member
-        self._content = _fixed_bytes(table["content_sha256"])  # (N, 32) uint8
+        self._content = fixed_bytes(table["content_sha256"])  # (N, 32) uint8
         self._check(shard_bytes, path)
 
     def ranges(self, i: int) -> dict[str, tuple[int, int]]:
@@ -72,7 +72,7 @@ def _may_lack(column: str) -> bool:
     return column in {name(extension) for extension in OPTIONAL for name in (offset_column, length_column)}
 
 
-def _fixed_bytes(column) -> np.ndarray:
+def fixed_bytes(column) -> np.ndarray:
     """A pyarrow column of binary(32) without nulls as (N, 32) uint8."""
     chunks = [
         np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 32)[chunk.offset : chunk.offset + len(chunk)]

@@ -34,7 +34,7 @@ def make_row(
         members={name: (offset, len(members[name]), digests[name]) for name, offset in offsets.items()},
         content_sha256=content_hash(digests),
         recipe_sha256=canonical_sha256(recipe),
-        pixels_sha256=_pixel_hashes(sample),
+        pixels_sha256=pixel_hashes(sample),
         env_id=env_id,
         seconds=seconds,
         split=recipe.split,
@@ -72,7 +72,8 @@ def _camera_columns(recipe: SceneRecipe) -> dict[str, float]:
     }
 
 
-def _pixel_hashes(sample: Sample) -> dict[str, str]:
+def pixel_hashes(sample: Sample) -> dict[str, str]:
+    """By array, sha256 of its values (C order, little endian), whatever they are encoded as."""
     arrays = {
         "rgb": sample.rgb,
         "depth": sample.depth_m,

@@ -22,7 +22,7 @@ LAYERS = [
     {"synth.store", "renderers.blender", "renderers.analytic"},
     {"synth.report"},
     {"synth.pipeline", "renderers.trial"},
-    {"synth.doctor"},
+    {"synth.version", "synth.doctor"},
     {"synth.cli"},
 ]  # fmt: skip
 
@@ -42,7 +42,7 @@ ONLY_IN = {
     "ray": ("synth.pipeline",),
     "torch": ("train",),
     "embreex": ("renderers.raycast",),
-    "pyarrow": ("synth.store",),
+    "pyarrow": ("synth.store", "synth.version"),
 }
 
 

@@ -143,6 +143,11 @@ def test_the_main_road_is_the_same_for_every_number_of_workers_and_after_ctrl_c(
 
     checked = synth("check", stopped)
     assert checked.returncode == 0 and "no fault" in checked.stdout
+    verified = synth("dataset", "verify", stopped, "--level", "decode", "--cache", place / "cache")
+    assert verified.returncode == 0 and "no findings" in verified.stdout, verified.stdout + verified.stderr
+    again = synth("dataset", "rerender", stopped, "--fraction", 0.3, "--workers", 0, "--cache", place / "cache")
+    answers = [line for line in again.stdout.splitlines() if line.startswith("  0")]
+    assert again.returncode == 0 and answers and all(line.endswith(" IDENTICAL") for line in answers), again.stdout
     viewed = synth("view", stopped)
     assert viewed.returncode == 0 and (stopped / "report" / "index.html").stat().st_size > 10_000
 
