@@ -1,7 +1,10 @@
 """`synth plan`: hours, core-hours and bytes for N images, measured on a few of them."""
 
 import argparse
+import json
+import statistics
 import time
+from dataclasses import dataclass
 
 from synth import cli_library
 from synth.cli_library import say
@@ -23,11 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_library.add_scene_arguments(parser)
     parser.add_argument("--n", type=int, required=True, metavar="N", help="how many images the dataset is to have")
     parser.add_argument("--cores", type=int, metavar="K", help="cores of the farm (default: this machine's)")
+    parser.add_argument(
+        "--price-per-core-hour", type=float, metavar="P", help="what a core costs for an hour, in any currency"
+    )
+    parser.add_argument("--json", action="store_true", help="one line of JSON instead")
     parser.add_argument("--samples", type=int, default=8, metavar="S", help="images rendered to measure (default: 8)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Renders a few images into nothing and prints what N of them would take."""
+    if args.price_per_core_hour is not None and args.price_per_core_hour < 0:
+        raise UserError(f"--price-per-core-hour {args.price_per_core_hour}: must not be negative")
     if args.n < 1 or args.samples < 1:
         raise UserError("--n and --samples must be at least 1")
     config = cli_library.config_of(args)
@@ -35,14 +44,25 @@ def run(args: argparse.Namespace) -> int:
     backgrounds = cli_library.load_backgrounds_of(args)
     library = cli_library.library_of(config, scans, backgrounds)
     job = Job(config, library, args.seed, scans.store, backgrounds.store, args.device, threads=1)
-    seconds, size, refused = _measure(job, min(args.samples, args.n))
-    cores = args.cores or cli_library.core_count()
-    core_hours = seconds * args.n / 3600
-    say(f"measured: {seconds:.2f} core-seconds and {size / 1e6:.2f} MB an image, {refused} refused attempts")
+    measured = _measure(job, min(args.samples, args.n))
+    facts = project(measured, args.n, args.cores or cli_library.core_count(), args.price_per_core_hour)
+    if args.json:
+        say(json.dumps(facts))
+        return 0
     say(
-        f"{args.n} images: {core_hours:.1f} core-hours, {core_hours / cores:.1f} hours on {cores} cores, "
-        f"{size * args.n / 1e9:.1f} GB in {-(-args.n // SHARD_SIZE)} shards"
+        f"measured on {facts['measured']} images: {facts['core_seconds']:.2f} core-seconds "
+        f"({min(measured.seconds):.2f} to {max(measured.seconds):.2f}) and {facts['bytes_per_image'] / 1e6:.2f} MB an "
+        f"image, {measured.refused} refused attempts; a worker takes {measured.start_s:.1f} s to start"
     )
+    low, high = facts["core_hours_range"]
+    say(
+        f"{args.n} images: {facts['core_hours']:.1f} core-hours ({low:.1f} to {high:.1f}), "
+        f"{facts['hours']:.1f} hours on {facts['cores']} cores, {facts['bytes'] / 1e9:.1f} GB in "
+        f"{facts['shards']} shards"
+    )
+    if facts["cost"] is not None:
+        low, high = facts["cost_range"]
+        say(f"cost at {args.price_per_core_hour:g} a core-hour: {facts['cost']:.2f} ({low:.2f} to {high:.2f})")
     drawn = min(_DRAWN, args.n)
     soft = sum(is_soft(draw_recipe(config, library, args.seed, i), config.checks) for i in range(drawn))
     if soft:
@@ -50,20 +70,62 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(job: Job, count: int) -> tuple[float, float, int]:
-    """Mean core-seconds and bytes of an image (set-up left out), and how many attempts were refused."""
+@dataclass(frozen=True)
+class Measured:
+    """A short calibration."""
+
+    seconds: tuple[float, ...]
+    """Core-seconds of each image that was kept, its refused attempts included."""
+    size: float
+    """Mean bytes of an image."""
+    refused: int
+    start_s: float
+    """Core-seconds until a worker is ready."""
+
+
+def project(measured: Measured, n: int, cores: int, price: float | None) -> dict:
+    """What `n` images take, from a calibration: JSON values. Ranges are two standard errors of the mean each way."""
+    seconds = statistics.fmean(measured.seconds)
+    count = len(measured.seconds)
+    error = 2 * statistics.stdev(measured.seconds) / count**0.5 if count > 1 else seconds
+    core_hours = [max(0.0, value) * n / 3600 for value in (seconds, seconds - error, seconds + error)]
+    cost = [None if price is None else hours * price for hours in core_hours]
+    return {
+        "n": n,
+        "measured": count,
+        "core_seconds": seconds,
+        "bytes_per_image": measured.size,
+        "core_hours": core_hours[0],
+        "core_hours_range": core_hours[1:],
+        "cores": cores,
+        "hours": core_hours[0] / cores + measured.start_s / 3600,
+        "bytes": measured.size * n,
+        "shards": -(-n // SHARD_SIZE),
+        "start_s": measured.start_s,
+        "cost": cost[0],
+        "cost_range": None if price is None else cost[1:],
+    }
+
+
+def _measure(job: Job, count: int) -> Measured:
+    """Renders the first images, each of another scan as far as there are, into nothing."""
+    began = time.process_time()
     renderer = open_renderer(job)
-    size, kept, refused, started = 0, 0, 0, time.process_time()
+    start_s = time.process_time() - began
+    sizes, seconds, refused, began = [], [], 0, time.process_time()
     try:
         with Progress("plan", count, "image") as progress:
             for index in range(count):
                 made, refusals = make_sample(renderer, job, index)
                 refused += len(refusals)
                 if made is not None:
-                    size, kept = size + sum(map(len, made.members.values())), kept + 1
+                    now = time.process_time()
+                    seconds.append(now - began)
+                    sizes.append(sum(map(len, made.members.values())))
+                    began = now
                 progress.to(index + 1)
     finally:
         renderer.close()
-    if not kept:
+    if not seconds:
         raise UserError(f"all {count} images were refused; `synth render --index 0` says why")
-    return (time.process_time() - started) / kept, size / kept, refused
+    return Measured(tuple(seconds), statistics.fmean(sizes), refused, start_s)

@@ -4,7 +4,7 @@ import argparse
 from importlib.metadata import version
 from pathlib import Path
 
-from synth import cli_library
+from synth import cli_farm, cli_library
 from synth.backgrounds import BackgroundLibrary, PlateEntry
 from synth.cli_library import say
 from synth.cli_progress import Progress
@@ -13,7 +13,7 @@ from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import plan_work, render_dataset
 from synth.pipeline_tally import Tally
-from synth.pipeline_worker import LIMITS, Fate, Job, Limits, Places, make_sample, open_renderer
+from synth.pipeline_worker import Fate, Job, Places, make_sample, open_renderer
 from synth.scans import ScanLibrary
 
 SPEC_FORMAT = "synth-spec/1"
@@ -25,35 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_library.add_scene_arguments(parser)
     parser.add_argument("--n", type=int, metavar="N", help="how many images the dataset has in the end")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        metavar="K",
-        help="renderers at once (default: one a core, or all that a cluster has room for); 0 renders in this process",
-    )
-    parser.add_argument(
-        "--address",
-        metavar="RAY",
-        help="a running Ray cluster (auto, host:port, ray://host:port); default: a local one",
-    )
-    parser.add_argument(
-        "--threads-per-worker",
-        type=int,
-        metavar="T",
-        help="cores of each worker (default: the machine's shared out; 1 on a cluster)",
-    )
-    parser.add_argument(
-        "--gpus-per-worker",
-        type=float,
-        metavar="G",
-        help="GPUs of each worker, e.g. 1, or 0.5 for two on one (default: 1 unless --device cpu)",
-    )
-    parser.add_argument(
-        "--one-class",
-        action="store_true",
-        help="use only nodes of the first worker's environment class (device and CPU kernel): then all bytes can be "
-        "made again on any of them",
-    )
+    cli_farm.add_arguments(parser)
     parser.add_argument(
         "--max-refused",
         type=float,
@@ -63,27 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--strict", action="store_true", help="render nothing and exit 1 if any scan or background is refused"
-    )
-    parser.add_argument(
-        "--sample-timeout",
-        type=float,
-        default=LIMITS.sample_s,
-        metavar="S",
-        help=f"end a worker that takes longer over one image (default: {LIMITS.sample_s:g} s)",
-    )
-    parser.add_argument(
-        "--recycle-after",
-        type=int,
-        default=LIMITS.images,
-        metavar="N",
-        help=f"replace a worker by a fresh one after so many images (default: {LIMITS.images})",
-    )
-    parser.add_argument(
-        "--recycle-mb",
-        type=float,
-        default=LIMITS.rss_mb,
-        metavar="MB",
-        help=f"or when it holds more memory (default: {LIMITS.rss_mb:g} MiB)",
     )
     parser.add_argument(
         "--index",
@@ -107,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     cli_library.report_backgrounds(backgrounds)
     if args.strict:
         _refuse_quarantined(scans, backgrounds)
-    places, threads = _places(args)
+    places, threads = cli_farm.places_of(args)
     job = Job(
         config=config,
         library=cli_library.library_of(config, scans, backgrounds),
@@ -130,19 +81,6 @@ def _refuse_quarantined(scans: ScanLibrary, backgrounds: BackgroundLibrary) -> N
             f"--strict: {len(refused)} scans or backgrounds are refused, the first is {refused[0].path} "
             f"({refused[0].reason}); mend or move them, or render the others without --strict"
         )
-
-
-def _places(args: argparse.Namespace) -> tuple[Places | None, int]:
-    """Where workers run (None: in this process), and the cores of each."""
-    cores = cli_library.core_count()
-    workers = cores if args.workers is None and args.address is None else args.workers
-    threads = args.threads_per_worker or (1 if args.address else max(1, cores // max(1, workers)))
-    if workers is not None and args.workers is None and args.threads_per_worker:
-        workers = max(1, cores // threads)
-    if workers == 0:
-        return None, threads
-    gpus = args.gpus_per_worker if args.gpus_per_worker is not None else float(args.device != "cpu")
-    return Places(workers, args.address, gpus, args.one_class), threads
 
 
 def spec_of(job: Job) -> dict:
@@ -181,18 +119,9 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--n {args.n}: there must be at least 1 image")
     if args.index is not None and args.index < 0:
         raise UserError(f"--index {args.index}: images are counted from 0")
-    if args.workers is not None and args.workers < 0:
-        raise UserError(f"--workers {args.workers}: 0 renders in this process, K starts K workers")
     if args.save_blend is not None and args.index is None:
         raise UserError("--save-blend goes with --index I")
-    if args.threads_per_worker is not None and args.threads_per_worker < 1:
-        raise UserError(f"--threads-per-worker {args.threads_per_worker}: a worker needs a core at least")
-    if args.gpus_per_worker is not None and args.gpus_per_worker < 0:
-        raise UserError(f"--gpus-per-worker {args.gpus_per_worker}: must not be negative")
-    if args.workers == 0 and args.address is not None:
-        raise UserError("--workers 0 renders in this process; leave --address out")
-    if min(args.sample_timeout, args.recycle_after, args.recycle_mb) <= 0:
-        raise UserError("--sample-timeout, --recycle-after and --recycle-mb must be more than 0")
+    cli_farm.check_usage(args)
     if not 0 <= args.max_refused <= 1:
         raise UserError(f"--max-refused {args.max_refused}: expected a share between 0 and 1")
 
@@ -224,7 +153,7 @@ def _render_all(job: Job, args: argparse.Namespace, out: Path, places: Places | 
             record(fate, tally)
             progress.to(tally.made, _note(tally))
 
-        limits = Limits(args.sample_timeout, args.recycle_after, args.recycle_mb)
+        limits = cli_farm.limits_of(args)
         tally = render_dataset(job, store_run, plan, places, args.max_refused, on_fate, limits, record.journal.event)
         manifest = commit(store_run, lineage={})
     _report_run(tally, job.config)

@@ -130,7 +130,7 @@ def test_each_level_finds_what_it_promises(copy, capsys):
 
 
 def test_a_fraction_is_the_same_ids_in_every_version(grown):
-    from synth.cli_dataset import pick
+    from synth.cli_proof import pick
 
     small, large = np.arange(1000), np.arange(4000)
     chosen = pick(large, 0.1)
