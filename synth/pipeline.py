@@ -7,6 +7,8 @@ samples in hand and nothing else; the same command goes on.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from synth.errors import UserError
+from synth.pipeline_env import OTHER_VERSIONS, why_refused
 from synth.pipeline_stop import stop_requests
 from synth.pipeline_tally import Tally
 from synth.pipeline_work import Task, deal_tasks
@@ -88,6 +90,8 @@ def _render_here(job: Job, run: Run, tasks: Iterator[Task]) -> Iterator[Fate]:
         return
     worker = Worker(job, run)
     try:
+        if refused := why_refused(run.environments(), worker.facts, one_class=False):
+            raise UserError(f"{refused}; {OTHER_VERSIONS}")
         with stop_requests() as asked_to_stop:
             while task is not None:
                 for fate in worker.render(task):

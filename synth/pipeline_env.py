@@ -22,6 +22,9 @@ def version_difference(known: Mapping[str, str], facts: Mapping[str, str]) -> st
     return "; ".join(lines) or None
 
 
+OTHER_VERSIONS = "a dataset is made by one set of versions: install the same on every node, or give another --out"
+
+
 def why_refused(known: Iterable[Mapping[str, str]], facts: Mapping[str, str], one_class: bool) -> str | None:
     """Why a worker may not join those whose environments are known; None if it may."""
     for other in known:

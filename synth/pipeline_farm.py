@@ -26,7 +26,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from synth.errors import UserError
 from synth.pipeline_actor import Batch, Hello
-from synth.pipeline_env import environment_class, why_refused
+from synth.pipeline_env import OTHER_VERSIONS, environment_class, why_refused
 from synth.pipeline_output import last_lines
 from synth.pipeline_stop import Stopped
 from synth.pipeline_work import Task
@@ -167,10 +167,7 @@ class Farm:
             return
         self._on_event("node_refused", {"node": hello.node, "reason": refused})
         if not self._made_any and not any(other.task for other in self._busy.values()):
-            raise WorkerLost(
-                f"{hello.node}: {refused}; a dataset is made by one set of versions: install the same on every node, "
-                "or give another --out"
-            )
+            raise WorkerLost(f"{hello.node}: {refused}; {OTHER_VERSIONS}")
         self._parked.append(hand.actor)
 
     def _give(self, hand: _Hand) -> None:

@@ -122,7 +122,9 @@ class FirstSheet:
     def __init__(self, run: Run, n: int):
         self.path = run.out / "report" / "first.png"
         self._run, self._ids = run, range(min(FIRST, n))
-        self._awaited = set() if self.path.exists() else {i for i in self._ids if not _is_kept(run, i)}
+        sealed = run.sealed_ids()
+        missing = {i for i in self._ids if not (run.is_staged(i) or any(i in ids for ids in sealed))}
+        self._awaited = set() if self.path.exists() else missing
         self.due = not self.path.exists() and not self._awaited
 
     def made(self, index: int) -> bool:
@@ -140,10 +142,6 @@ class FirstSheet:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_contact_sheet((read_kept(self._run, i) for i in self._ids), self.path, columns=4, tile_height=256)
         return self.path
-
-
-def _is_kept(run: Run, index: int) -> bool:
-    return any(index in ids for ids in run.sealed_ids()) or run.is_staged(index)
 
 
 def _now() -> str:

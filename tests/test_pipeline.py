@@ -10,6 +10,7 @@ import pytest
 
 from synth import pipeline_worker
 from synth.config import load_config
+from synth.errors import UserError
 from synth.pipeline import plan_work, render_dataset
 from synth.pipeline_tally import Tally, TooManyRefused
 from synth.pipeline_work import LARGEST_TASK, deal_tasks
@@ -119,6 +120,14 @@ def test_an_index_that_is_always_refused_stops_the_run(job, tmp_path, monkeypatc
     with pytest.raises(TooManyRefused, match=f"all {MAX_ATTEMPTS} attempts refused.*flat {MAX_ATTEMPTS}"):
         run = open_run(tmp_path / "out", SPEC)
         render_dataset(job, run, plan_work(run, 5), None, 0.2, lambda fate, tally: None)
+
+
+def test_a_dataset_is_not_continued_by_other_versions(job, tmp_path):
+    run = open_run(tmp_path / "out", SPEC)
+    run.add_environment({"synth": "0.0.1", "renderer": "analytic"})
+    with pytest.raises(UserError, match=r"synth .*, not 0\.0\.1.*one set of versions"):
+        render_dataset(job, run, plan_work(run, 5), None, 0.2, lambda fate, tally: None)
+    assert plan_work(run, 5).missing == 5
 
 
 def test_too_large_a_share_of_refusals_stops_the_run():
