@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from synth import cli_proof
-from synth.cli_library import say
+from synth.cli_library import data_size, say
 from synth.cli_proof import position_of
 from synth.errors import UserError
 from synth.recipe import sample_id
@@ -65,7 +65,7 @@ def _show(args: argparse.Namespace) -> int:
     manifest = dataset.manifest
     size = sum(shard["bytes"] for shard in manifest["shards"])
     say(f"{args.dataset}: {len(dataset)} samples, root {manifest['root']}")
-    say(f"  spec {manifest['spec_sha256'][:12]}, {len(manifest['shards'])} shards, {size / 1e9:.2f} GB")
+    say(f"  spec {manifest['spec_sha256'][:12]}, {len(manifest['shards'])} shards, {data_size(size)}")
     for environment in manifest["environments"]:
         facts = environment["facts"] or {}
         known = ", ".join(f"{name} {value}" for name, value in sorted(facts.items())) or "unknown"

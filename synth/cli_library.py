@@ -173,6 +173,14 @@ def library_of(config: RenderConfig, scans: ScanLibrary, backgrounds: Background
     return Library(scans.entries, backgrounds.entries, backgrounds.plates, Splits(people, of_background))
 
 
+def data_size(size: float) -> str:
+    """Bytes for people: `5.2 MB`, `1.11 TB`."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB")):
+        if size >= unit:
+            return f"{size / unit:.2f} {name}"
+    return f"{size / 1e6:.1f} MB"
+
+
 def core_count() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from synth import cli_library
-from synth.cli_library import say
+from synth.cli_library import data_size, say
 from synth.cli_progress import Progress
 from synth.cli_render import soft_background_advice
 from synth.errors import UserError
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     low, high = facts["core_hours_range"]
     say(
         f"{args.n} images: {facts['core_hours']:.1f} core-hours ({low:.1f} to {high:.1f}), "
-        f"{facts['hours']:.1f} hours on {facts['cores']} cores, {facts['bytes'] / 1e9:.1f} GB in "
+        f"{facts['hours']:.1f} hours on {facts['cores']} cores, {data_size(facts['bytes'])} in "
         f"{facts['shards']} shards"
     )
     if facts["cost"] is not None:

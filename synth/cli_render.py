@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synth import cli_farm, cli_library
 from synth.backgrounds import BackgroundLibrary, PlateEntry
-from synth.cli_library import say
+from synth.cli_library import data_size, say
 from synth.cli_progress import Progress
 from synth.cli_record import recorded
 from synth.config import RenderConfig
@@ -170,7 +170,7 @@ def _facts(job: Job, places: Places | None) -> dict:
 
 def _note(tally: Tally) -> str:
     """What the progress line says besides the count."""
-    parts = [f"{tally.core_seconds / 3600:.2f} core-h", f"{tally.size / 1e9:.2f} GB"]
+    parts = [f"{tally.core_seconds / 3600:.2f} core-h", data_size(tally.size)]
     return ", ".join(parts + ([f"refused {tally.histogram()}"] if tally.refused else []))
 
 
@@ -180,7 +180,7 @@ def _report_run(tally: Tally, config: RenderConfig) -> None:
         return
     say(
         f"rendered {tally.made} images in {tally.core_seconds / 3600:.2f} core-hours "
-        f"({tally.core_seconds / tally.made:.2f} core-seconds each), {tally.size / 1e9:.2f} GB; "
+        f"({tally.core_seconds / tally.made:.2f} core-seconds each), {data_size(tally.size)}; "
         f"refused: {tally.histogram()}"
     )
     if len(tally.by_scan) > 1:

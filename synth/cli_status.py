@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from synth.cli_library import say
+from synth.cli_library import data_size, say
 from synth.pipeline_status import Status, read_status
 
 #: Seconds between looks of --follow.
@@ -42,7 +42,7 @@ def describe(status: Status, now: datetime) -> str:
         eta = f", {duration(f['eta_s'])} left" if f["eta_s"] and f["state"] == "rendering" else ""
         lines.append(
             f"  this session: {f['made']} images in {duration(f['seconds'])}, {f['images_per_s']:.3g} images/s{eta}, "
-            f"{f['core_hours']:.2f} core-hours, {f['bytes'] / 1e9:.2f} GB"
+            f"{f['core_hours']:.2f} core-hours, {data_size(f['bytes'])}"
         )
         refused = ", ".join(f"{reason} {count}" for reason, count in f["refused"].items())
         lines.append(f"  refused: {refused or 'none'}")

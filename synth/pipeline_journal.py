@@ -75,6 +75,7 @@ class Journal:
 
     def close(self, state: str, detail: str = "") -> None:
         """Writes the last state: finished, stopped or failed, and why."""
+        self._workers.clear()
         try:
             self.event(state, {"detail": detail, **self._figures()})
             self._write_state(state, detail)

@@ -114,10 +114,12 @@ def test_a_refused_attempt_and_a_lost_worker_are_in_the_log(job, tmp_path):
         record.journal.event("worker_started", {"node": "n1", "pid": 1, "environment": "avx2"})
         record.journal.event("worker_started", {"node": "n1", "pid": 2, "environment": "avx2"})
         record.journal.event("worker_lost", {"node": "n1", "pid": 2, "reason": "crashed", "detail": "gone"})
+        record.journal._write_state("rendering")
+        assert read_status(tmp_path / "set").facts["workers"] == {"n1": 1}
     told = events(run)
     assert [e["attempts"] for e in told if e["event"] == "refused"] == [[[0, "black", "too dark"]]]
     facts = read_status(tmp_path / "set").facts
-    assert facts["workers"] == {"n1": 1} and facts["last_errors"][0]["detail"] == "gone"
+    assert facts["workers"] == {} and facts["last_errors"][0]["detail"] == "gone"
     text = describe(read_status(tmp_path / "set"), datetime.now(UTC))
     assert "black 1" in text and "worker_lost: gone" in text
 
