@@ -90,7 +90,7 @@ def measure_half(folder: Path, n: int) -> dict:
     mold = make_mold(job, run)
     units = plan_work(run, n).units
     half = len(units) // 2
-    for name in (run.out / "shards", run.folder / "units"):
+    for name in (run.out / "shards", run.out / run.name("units")):
         name.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         list(pool.map(partial(seal_directly, run, mold), units[:half], chunksize=16))

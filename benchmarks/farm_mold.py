@@ -99,4 +99,4 @@ def seal_directly(run: Run, mold: Mold, unit: Unit) -> None:
     shard.write_bytes(data)
     record = {"format": "synth-unit/1", "first": unit.first, "last": unit.last, "shard": shard.name}
     record |= {"bytes": len(data), "sha256": sha256, "rows": rows}
-    (run.folder / "units" / f"{unit.name}.json").write_text(canonical_json(record))
+    (run.out / run.record_name(unit)).write_text(canonical_json(record))

@@ -2,7 +2,6 @@
 
 import argparse
 from collections import Counter
-from pathlib import Path
 
 from synth.cli_library import say
 from synth.cli_progress import Progress
@@ -13,7 +12,7 @@ from synth.store import Dataset, StoreError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET."""
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `synth render` wrote")
+    parser.add_argument("dataset", metavar="DATASET", help="folder or URL that `synth render` wrote")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ def _log(args: argparse.Namespace) -> int:
 
     place, _ = split_version(args.dataset)
     folder = open_folder(place)
-    tags, latest = read_tags(folder), read_manifest(folder.place)
+    tags, latest = read_tags(folder), read_manifest(folder)
     if latest is None:
         raise UserError(f"{place}: no version is committed yet; let `synth render` finish")
     before = manifest_of(folder, tags[-1]) if tags else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from synth.cli_library import say
 from synth.codec import BadBytes
 from synth.pipeline import Plan
-from synth.pipeline_journal import FirstSheet, Journal
+from synth.pipeline_journal import FIRST_SHEET, FirstSheet, Journal
 from synth.pipeline_stop import Stopped
 from synth.pipeline_tally import Tally
 from synth.pipeline_worker import Fate
@@ -30,12 +30,12 @@ class Record:
     def write_sheet(self) -> None:
         """Writes the first sheet and says where; one that cannot be written must not stop a run."""
         try:
-            path = self.sheet.write()
+            where = self.sheet.write()
         except (StoreError, BadBytes, OSError) as error:
             self.journal.event("sheet_failed", {"detail": str(error)})
             return
-        self.journal.event("first_sheet", {"path": path.name})
-        say(f"first images: {path}")
+        self.journal.event("first_sheet", {"path": FIRST_SHEET})
+        say(f"first images: {where}")
 
 
 @contextmanager

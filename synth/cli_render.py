@@ -15,6 +15,7 @@ from synth.pipeline import plan_work, render_dataset
 from synth.pipeline_tally import Tally
 from synth.pipeline_worker import Fate, Job, Places, make_sample, open_renderer
 from synth.scans import ScanLibrary
+from synth.store_names import Place, place_of
 
 SPEC_FORMAT = "synth-spec/1"
 
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli_library.add_scan_arguments(parser)
     cli_library.add_scene_arguments(parser)
     parser.add_argument("--n", type=int, metavar="N", help="how many images the dataset has in the end")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="the dataset's folder, or its URL: s3://bucket/name, gs://, az://"
+    )
     cli_farm.add_arguments(parser)
     parser.add_argument(
         "--max-refused",
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     """Renders what is missing, commits, reports."""
     _check_usage(args)
     config = cli_library.config_of(args)
-    out = args.out.absolute()
+    out = place_of(args.out)
     scans = cli_library.load_scans(args.scans, args)
     backgrounds = cli_library.load_backgrounds_of(args)
     _report_library(scans)
@@ -119,6 +122,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UserError(f"--n {args.n}: there must be at least 1 image")
     if args.index is not None and args.index < 0:
         raise UserError(f"--index {args.index}: images are counted from 0")
+    if args.index is not None and isinstance(place_of(args.out), str):
+        raise UserError(f"--out {args.out}: --index writes loose files; give a local folder")
     if args.save_blend is not None and args.index is None:
         raise UserError("--save-blend goes with --index I")
     cli_farm.check_usage(args)
@@ -136,7 +141,7 @@ def _report_library(scans: ScanLibrary) -> None:
             say(f"  warning {verdict.path}: {warning}")
 
 
-def _render_all(job: Job, args: argparse.Namespace, out: Path, places: Places | None) -> int:
+def _render_all(job: Job, args: argparse.Namespace, out: Place, places: Places | None) -> int:
     from synth.store_index import commit
     from synth.store_write import open_run
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 from synth.cli_library import data_size, say
 from synth.pipeline_status import Status, read_status
@@ -17,7 +16,7 @@ _SILENT_S = 60.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --follow, --json."""
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder that `synth render` writes")
+    parser.add_argument("dataset", metavar="DATASET", help="folder or URL that `synth render` writes")
     parser.add_argument("--follow", action="store_true", help="look again every few seconds until the run ends")
     parser.add_argument("--json", action="store_true", help="one line of JSON instead")
 
@@ -36,7 +35,7 @@ def describe(status: Status, now: datetime) -> str:
     """The status for people, several lines. now: with a time zone."""
     f = status.facts
     total = f["n"] if f["n"] is not None else f["sealed"] + f["staged"]
-    lines = [f"{status.out}: {_state(f, now)}; {f['sealed'] + f['staged']} of {total} images"]
+    lines = [f"{status.folder.place}: {_state(f, now)}; {f['sealed'] + f['staged']} of {total} images"]
     lines.append(f"  sealed {f['sealed']}, staged {f['staged']}, missing {max(0, total - f['sealed'] - f['staged'])}")
     if f["made"] is not None:
         eta = f", {duration(f['eta_s'])} left" if f["eta_s"] and f["state"] == "rendering" else ""
@@ -55,9 +54,9 @@ def describe(status: Status, now: datetime) -> str:
         told = error.get("detail") or "; ".join(error.get("lines", ())) or error.get("reason", "")
         lines.append(f"  {error['time']} {error['event']}: {told[:200]}")
     if f["event_log"]:
-        lines.append(f"  event log: {status.out / f['event_log']}")
+        lines.append(f"  event log: {status.folder.where(f['event_log'])}")
     if f["first_sheet"]:
-        lines.append(f"  first images: {status.out / f['first_sheet']}")
+        lines.append(f"  first images: {status.folder.where(f['first_sheet'])}")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ reads them, from any machine.
 
 import os
 import socket
+import tempfile
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,13 +18,14 @@ from synth.pipeline_tally import Tally
 from synth.pipeline_work import FIRST
 from synth.pipeline_worker import Fate
 from synth.recipe import canonical_json
-from synth.store_files import clear_errors, publish, write_temporary
 from synth.store_kept import read_kept
 from synth.store_write import Run
 
 #: Seconds between states, and between progress lines in the event log.
 _STATE_S, _PROGRESS_S = 5.0, 30.0
 _MOST_ERRORS = 10
+#: In the dataset.
+FIRST_SHEET = "report/first.png"
 _STARTED, _ENDED = {"worker_started"}, {"worker_lost", "worker_drained", "worker_replaced"}
 
 
@@ -38,15 +40,13 @@ class Journal:
         self._tally = Tally()
         self._workers: Counter[str] = Counter()
         self._errors: list[dict] = []
-        with clear_errors(run.out):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", encoding="utf-8")
+        self._log = run.folder.open_log(self.name)
         self.event("started", {"n": n, "missing": missing, **facts})
 
     @property
-    def path(self) -> Path:
-        """The event log of this session."""
-        return self._run.folder / "events" / f"{self._session}.jsonl"
+    def name(self) -> str:
+        """The event log of this session, in the dataset."""
+        return self._run.name("events", f"{self._session}.jsonl")
 
     def event(self, kind: str, facts: dict) -> None:
         """Writes a line: when, what, and `facts` (JSON values)."""
@@ -56,9 +56,7 @@ class Journal:
             self._workers[facts["node"]] -= 1
         if kind in ("worker_lost", "renderer_error", "node_refused"):
             self._errors = [*self._errors, {"time": _now(), "event": kind, **facts}][-_MOST_ERRORS:]
-        with clear_errors(self._run.out):
-            self._file.write(canonical_json({"time": _now(), "event": kind, **facts}) + "\n")
-            self._file.flush()
+        self._log.write(canonical_json({"time": _now(), "event": kind, **facts}) + "\n")
 
     def fate(self, fate: Fate, tally: Tally) -> None:
         """Counts an image; notes it if anything about it was out of the ordinary."""
@@ -80,7 +78,7 @@ class Journal:
             self.event(state, {"detail": detail, **self._figures()})
             self._write_state(state, detail)
         finally:
-            self._file.close()
+            self._log.close()
 
     def _write_state(self, state: str, detail: str = "") -> None:
         self._state_at = time.monotonic()
@@ -96,11 +94,10 @@ class Journal:
             "workers": {node: count for node, count in sorted(self._workers.items()) if count > 0},
             "slowest_scans": self._tally.slowest_scans(),
             "last_errors": self._errors,
-            "event_log": self.path.relative_to(self._run.out).as_posix(),
+            "event_log": self.name,
             **self._figures(),
         }
-        with clear_errors(self._run.out):
-            publish(write_temporary(self._run.out, [canonical_json(facts).encode()]), self._run.folder / "status.json")
+        self._run.folder.publish(self._run.name("status.json"), [canonical_json(facts).encode()])
 
     def _figures(self) -> dict:
         tally = self._tally
@@ -121,12 +118,12 @@ class FirstSheet:
     """Writes the sheet of images 0..31 once all of them are made."""
 
     def __init__(self, run: Run, n: int):
-        self.path = run.out / "report" / "first.png"
         self._run, self._ids = run, range(min(FIRST, n))
         sealed = run.sealed_ids()
         missing = {i for i in self._ids if not (run.is_staged(i) or any(i in ids for ids in sealed))}
-        self._awaited = set() if self.path.exists() else missing
-        self.due = not self.path.exists() and not self._awaited
+        there = run.folder.size(FIRST_SHEET) is not None
+        self._awaited = set() if there else missing
+        self.due = not there and not self._awaited
 
     def made(self, index: int) -> bool:
         """Counts an image; whether the sheet can be written now."""
@@ -135,14 +132,16 @@ class FirstSheet:
             self.due = not self._awaited
         return self.due
 
-    def write(self) -> Path:
+    def write(self) -> str:
         """Writes it and says where. Raises StoreError, OSError or BadBytes when a sample cannot be read."""
         from synth.report import write_contact_sheet
 
         self.due = False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_contact_sheet((read_kept(self._run, i) for i in self._ids), self.path, columns=4, tile_height=256)
-        return self.path
+        with tempfile.TemporaryDirectory(prefix="synth-sheet-") as folder:
+            picture = Path(folder, "first.png")
+            write_contact_sheet((read_kept(self._run, i) for i in self._ids), picture, columns=4, tile_height=256)
+            self._run.folder.publish(FIRST_SHEET, [picture.read_bytes()])
+        return self._run.folder.where(FIRST_SHEET)
 
 
 def _now() -> str:

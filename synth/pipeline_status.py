@@ -1,14 +1,15 @@
 """How far a run is: counted from the store itself, with what its last driver said of itself."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from synth.store_files import listing
-from synth.store_record import StoreError, check_store, read_model
-from synth.store_write import Run
+from synth.pipeline_journal import FIRST_SHEET
+from synth.store_folder import Folder, open_folder
+from synth.store_names import Place
+from synth.store_record import check_store, read_model
+from synth.store_write import only_run
 
 
 class _Told(BaseModel):
@@ -38,24 +39,21 @@ class _Told(BaseModel):
 class Status:
     """JSON values about a run."""
 
-    out: Path
+    folder: Folder
     facts: dict[str, Any]
     """`sealed`, `staged`, `first_sheet`, and what `status.json` holds; None where no driver has said anything."""
 
 
-def read_status(out: Path) -> Status:
+def read_status(place: Place) -> Status:
     """The status of a dataset folder. Raises StoreError when it is none or its status cannot be read."""
-    out = out.absolute()
-    check_store(out)
-    runs = [name for name in listing(out / "runs") if (out / "runs" / name / "run.json").exists()]
-    if len(runs) != 1:
-        raise StoreError(f"{out}: holds {len(runs)} runs, expected one; `synth render` makes it")
-    run = Run(out, runs[0])
+    folder = open_folder(place)
+    check_store(folder)
+    run = only_run(folder)
     try:
-        told = read_model(_Told, run.folder / "status.json").model_dump(mode="json")
+        told = read_model(_Told, folder, run.name("status.json")).model_dump(mode="json")
     except FileNotFoundError:
         told = dict.fromkeys(_Told.model_fields) | {"state": "no driver has reported", "workers": {}}
         told |= {"slowest_scans": [], "last_errors": [], "detail": ""}
-    sheet = "report/first.png" if (out / "report" / "first.png").exists() else None
+    sheet = None if folder.size(FIRST_SHEET) is None else FIRST_SHEET
     counted = {"sealed": sum(len(ids) for ids in run.sealed_ids()), "staged": run.staged_count(), "first_sheet": sheet}
-    return Status(out, counted | told)
+    return Status(folder, counted | told)

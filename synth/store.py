@@ -8,16 +8,15 @@ version is, `synth.codec` for what the members hold.
 import hashlib
 import operator
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from synth.codec import BadBytes, decode_recipe, decode_sample
 from synth.recipe import SceneRecipe, sample_id
 from synth.sample import Sample
-from synth.store_files import clear_errors, listing
 from synth.store_folder import Folder, open_folder
 from synth.store_index import Manifest, gather, is_current, read_index, read_manifest
+from synth.store_names import Place, place_of
 from synth.store_open import OpenShards
 from synth.store_places import PLACE_COLUMNS, Places, fixed_bytes
 from synth.store_record import (
@@ -30,7 +29,7 @@ from synth.store_record import (
     read_model,
     read_record,
 )
-from synth.store_write import Run, Unit
+from synth.store_write import Run, Unit, only_run
 
 __all__ = ["Dataset", "StoreError", "open_version", "split_version"]
 
@@ -41,24 +40,25 @@ class Dataset:
     Safe to pickle and to fork: every process opens shards of its own. Threads may share it.
     """
 
-    def __init__(self, path: Path | str, version: str = "latest"):
-        """version: `latest` (with what is sealed since), a tag's number, or a manifest's hash.
+    def __init__(self, path: Place, version: str = "latest"):
+        """path: a folder, or the URL of one in an object store.
+
+        version: `latest` (with what is sealed since), a tag's number, or a manifest's hash.
 
         Raises StoreError when the folder is no dataset, holds no sealed sample, or contradicts itself.
         """
-        self.path = Path(path).absolute()
-        check_store(self.path)
-        with clear_errors(self.path):
-            if version == "latest":
-                self._run, self.manifest, table = _open_latest(self.path)
-            else:
-                self._run, self.manifest, table = _open_named(self.path, version)
+        self.path = place_of(path)
+        check_store(self.folder)
+        if version == "latest":
+            self._run, self.manifest, table = _open_latest(self.folder)
+        else:
+            self._run, self.manifest, table = _open_named(self.folder, version)
         self._table = table if self.manifest["index"] is None else None
         shards = [(shard["path"], shard["bytes"]) for shard in self.manifest["shards"]]
         self._places = Places(table, np.array([size for _, size in shards], np.int64), self.path)
-        self._shards = OpenShards(self.path, shards)
+        self._shards = OpenShards(self.folder, shards)
         self._recorded: tuple[np.ndarray, np.ndarray] | None = None
-        self._last_record: tuple[Path, UnitRecord] | None = None  # rows are mostly asked for in order
+        self._last_record: tuple[str, UnitRecord] | None = None  # rows are mostly asked for in order
 
     @property
     def ids(self) -> np.ndarray:
@@ -94,13 +94,12 @@ class Dataset:
         """False while it is being rendered: something is sealed or staged that the version read here lacks."""
         if self.manifest["index"] is None or not is_current(self._run, self.manifest):
             return False
-        staging = self._run.folder / "staging"
-        return not any(name.endswith(".tar") for bucket in listing(staging) for name in listing(staging / bucket))
+        return not self._run.staged_count()
 
     @property
     def spec(self) -> dict:
         """What was rendered: config, seed, library."""
-        return read_model(RunFile, self._run.file).spec
+        return read_model(RunFile, self.folder, self._run.file).spec
 
     def read(self, position: int, verify: bool = False) -> Sample:
         """The sample at a position (negative from the end); `verify` compares every byte with its hash.
@@ -168,8 +167,7 @@ class Dataset:
     def _columns(self, names: list[str] | None) -> "pyarrow.Table":  # noqa: F821
         if self._table is not None:
             return self._table
-        with clear_errors(self.path):
-            return read_index(self.path, self.manifest, names)
+        return read_index(self.folder, self.manifest, names)
 
     def _at(self, position: int) -> int:
         i = operator.index(position)
@@ -197,14 +195,14 @@ class Dataset:
 
     def _record_row(self, i: int) -> Row:
         shard = self.manifest["shards"][self._places.shard[i]]["path"]
-        first, last, _ = Path(shard).name.split("-")
-        path = self._run.record_path(Unit(int(first), int(last)))
+        first, last, _ = shard.removeprefix("shards/").split("-")
+        name = self._run.record_name(Unit(int(first), int(last)))
         try:
-            if self._last_record is None or self._last_record[0] != path:
-                self._last_record = path, read_record(path)
+            if self._last_record is None or self._last_record[0] != name:
+                self._last_record = name, read_record(self.folder, name)
             return self._last_record[1].rows[int(self.ids[i]) - int(first)]
         except (FileNotFoundError, IndexError) as error:
-            raise StoreError(f"{self._name(i)}: has no row in {path}") from error
+            raise StoreError(f"{self._name(i)}: has no row in {self.folder.where(name)}") from error
 
 
 def split_version(text: str) -> tuple[str, str]:
@@ -218,25 +216,22 @@ def open_version(text: str) -> Dataset:
     return Dataset(*split_version(text))
 
 
-def _open_named(path: Path, version: str) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
+def _open_named(folder: Folder, version: str) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
     from synth.store_tag import find_manifest
 
-    manifest = find_manifest(open_folder(path), version)
-    return Run(path, manifest["spec_sha256"][:12]), manifest, read_index(path, manifest, PLACE_COLUMNS)
+    manifest = find_manifest(folder, version)
+    return Run(folder.place, manifest["spec_sha256"][:12]), manifest, read_index(folder, manifest, PLACE_COLUMNS)
 
 
-def _open_latest(path: Path) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
+def _open_latest(folder: Folder) -> tuple[Run, Manifest, "pyarrow.Table"]:  # noqa: F821
     """The run, its latest manifest and the places of all samples; from unit records if there are newer ones."""
-    manifest = read_manifest(path)
+    manifest = read_manifest(folder)
     if manifest is not None:
-        run = Run(path, manifest["spec_sha256"][:12])
+        run = Run(folder.place, manifest["spec_sha256"][:12])
         if is_current(run, manifest):
-            return run, manifest, read_index(path, manifest, PLACE_COLUMNS)
-    names = [name for name in listing(path / "runs") if (path / "runs" / name / "run.json").exists()]
-    if len(names) != 1:
-        raise StoreError(f"{path}: holds {len(names)} runs {sorted(names)[:3]}, expected one; render it again")
-    run = Run(path, names[0])
+            return run, manifest, read_index(folder, manifest, PLACE_COLUMNS)
+    run = only_run(folder)
     table, manifest = gather(run)
     if not table.num_rows:
-        raise StoreError(f"{path}: no shard is sealed yet; wait, or run the same `synth render` again")
+        raise StoreError(f"{folder.place}: no shard is sealed yet; wait, or run the same `synth render` again")
     return run, manifest, table

@@ -1,16 +1,21 @@
-"""How bytes reach their final name: written in full under `tmp/`, made durable, then published in one step.
+"""A dataset in a local folder, or one that is mounted (NFS).
 
-Whatever kills a writer at whatever point, a final name holds a whole file or none.
+Bytes reach their final name in one step: they are written in full under `tmp/`, made durable, then published. Whatever
+kills a writer at whatever point, a final name holds a whole file or none.
 """
 
 import errno
+import hashlib
 import os
+import stat
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
-from synth.store_record import StoreError
+from synth.store_names import StoreError, check_name
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -20,22 +25,201 @@ _STALE_SECONDS = 3600
 _TRIES = 5
 
 
+@dataclass(frozen=True)
+class LocalFolder:
+    """See `synth.store_folder.Folder`."""
+
+    place: Path
+
+    def where(self, name: str) -> str:
+        """The path."""
+        return str(self._path(name))
+
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """A whole file; what is no plain file is refused, for opening a pipe would wait for ever."""
+        with clear_errors(self.place, FileNotFoundError):
+            file = _OpenFile(self._path(name))
+            if most is not None and file.size > most:
+                raise StoreError(f"{self.where(name)}: more than {most} bytes")
+            return file.read_up_to(0, file.size)
+
+    def read_range(self, name: str, start: int, end: int) -> bytes:
+        """Some bytes of a file."""
+        with clear_errors(self.place, FileNotFoundError):
+            return _OpenFile(self._path(name)).read_up_to(start, end)
+
+    def open(self, name: str, size: int) -> "_OpenFile":
+        """One descriptor, for as long as somebody holds what is returned."""
+        with clear_errors(self.place):
+            file = _OpenFile(self._path(name))
+        if file.size != size:
+            raise StoreError(f"{self.where(name)}: has {file.size} bytes, the dataset says {size}")
+        return file
+
+    def size(self, name: str) -> int | None:
+        """None also for what is no plain file."""
+        with clear_errors(self.place):
+            try:
+                found = self._path(name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def listing(self, name: str) -> list[str]:
+        """As the folder has them."""
+        with clear_errors(self.place):
+            try:
+                return os.listdir(self._path(name) if name else self.place)
+            except FileNotFoundError:
+                return []
+
+    def sizes(self, name: str) -> dict[str, int]:
+        """Plain files alone."""
+        with clear_errors(self.place):
+            try:
+                with os.scandir(self._path(name) if name else self.place) as entries:
+                    return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            except FileNotFoundError:
+                return {}
+
+    def publish(self, name: str, chunks: Iterable[bytes]) -> None:
+        """By renaming."""
+        with clear_errors(self.place):
+            _rename(_write_temporary(self.place, chunks), self._path(name))
+
+    def publish_hashed(self, chunks: Iterable[bytes], name_of: Callable[[str], str]) -> tuple[str, int, str]:
+        """Hashed while it is written."""
+        digest = hashlib.sha256()
+        with clear_errors(self.place):
+            temporary = _write_temporary(self.place, _hashed(chunks, digest))
+            size, sha256 = temporary.stat().st_size, digest.hexdigest()
+            name = name_of(sha256)
+            path = self._path(name)
+            _rename(temporary, path)
+            _sync_folder(path.parent)
+        return name, size, sha256
+
+    def create(self, name: str, chunks: Iterable[bytes]) -> bool:
+        """By a hard link."""
+        with clear_errors(self.place):
+            path = self._path(name)
+            ours = _create_if_absent(_write_temporary(self.place, chunks), path)
+            _sync_folder(path.parent)
+        return ours
+
+    def remove(self, names: Iterable[str]) -> None:
+        """In the order given."""
+        folders = set()
+        with clear_errors(self.place):
+            for path in map(self._path, names):
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+            for folder in folders:
+                with suppress(OSError):  # not empty
+                    folder.rmdir()
+
+    def sweep(self) -> None:
+        """Temporary files that are old by the file server's clock, which need not be ours."""
+        with clear_errors(self.place):
+            probe = _write_temporary(self.place, ())
+            now = probe.stat().st_mtime
+            probe.unlink()
+            for path in (self.place / "tmp").iterdir():
+                try:
+                    if now - path.stat().st_mtime > _STALE_SECONDS:
+                        path.unlink()
+                except FileNotFoundError:
+                    continue  # its writer, or another sweeper, was quicker
+
+    def open_log(self, name: str) -> "_LocalLog":
+        """Every line is there once it is written."""
+        with clear_errors(self.place):
+            path = self._path(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _LocalLog(self.place, path.open("a", encoding="utf-8"))
+
+    def _path(self, name: str) -> Path:
+        return self.place / check_name(self.place, name)
+
+
 @contextmanager
-def clear_errors(store: Path) -> Iterator[None]:
-    """Turns an OSError into a StoreError of one line: a full disk, a folder that may not be written."""
+def clear_errors(place: Path, *answers: type[OSError]) -> Iterator[None]:
+    """Turns an OSError into a StoreError of one line: a full disk, a folder that may not be written.
+
+    answers: errors that the caller is told as they are.
+    """
     try:
         yield
+    except answers:
+        raise
     except OSError as error:
         if error.errno in _FULL:
             raise StoreError(
-                f"{store}: no room left ({error.strerror}); nothing is lost, free some and run the same command again"
+                f"{place}: no room left ({error.strerror}); nothing is lost, free some and run the same command again"
             ) from error
-        raise StoreError(f"{error.filename or store}: {error.strerror or error}") from error
+        raise StoreError(f"{error.filename or place}: {error.strerror or error}") from error
 
 
-def write_temporary(store: Path, chunks: Iterable[bytes]) -> Path:
-    """A new durable file in the store's `tmp/` with these bytes; none is left behind on an error."""
-    path = store / "tmp" / uuid.uuid4().hex
+class _OpenFile:
+    """An open file that closes when the last thread that reads it lets go."""
+
+    def __init__(self, path: Path):
+        self._path, self._descriptor = path, -1
+        # Non-blocking: what a stranger calls a shard may be a pipe, and opening that would wait for ever.
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except NotADirectoryError as error:  # no file can be there, whatever else is
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"{path}: is no plain file")
+        self.size = found.st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """All of start..end."""
+        with clear_errors(self._path):
+            data = self.read_up_to(start, end)
+        if len(data) < end - start:
+            raise StoreError(f"{self._path}: ends at byte {start + len(data)}")
+        return data
+
+    def read_up_to(self, start: int, end: int) -> bytes:
+        """What there is of start..end."""
+        pieces, at = [], start
+        while at < end and (piece := os.pread(self._descriptor, end - at, at)):
+            pieces.append(piece)
+            at += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def __del__(self):
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+class _LocalLog:
+    def __init__(self, place: Path, file: TextIO):
+        self._place, self._file = place, file
+
+    def write(self, line: str) -> None:
+        with clear_errors(self._place):
+            self._file.write(line)
+            self._file.flush()
+
+    def close(self) -> None:
+        with clear_errors(self._place):
+            self._file.close()
+
+
+def _hashed(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+
+
+def _write_temporary(place: Path, chunks: Iterable[bytes]) -> Path:
+    """A new durable file in `tmp/` with these bytes; none is left behind on an error."""
+    path = place / "tmp" / uuid.uuid4().hex
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         try:
@@ -50,7 +234,13 @@ def write_temporary(store: Path, chunks: Iterable[bytes]) -> Path:
     return path
 
 
-def publish(temporary: Path, final: Path) -> None:
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _rename(temporary: Path, final: Path) -> None:
     """Moves a temporary file to its final name, replacing what was there."""
     try:
         for _ in range(_TRIES):
@@ -69,11 +259,12 @@ def publish(temporary: Path, final: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def create_if_absent(temporary: Path, final: Path) -> None:
+def _create_if_absent(temporary: Path, final: Path) -> bool:
     """Gives a temporary file its final name unless that is taken; either way `final` is whole afterwards.
 
-    The first of many racing writers wins. The temporary name is gone afterwards.
+    The first of many racing writers wins; whether it is this one. The temporary name is gone afterwards.
     """
+    ours = temporary.stat().st_ino
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         os.link(temporary, final)
@@ -90,9 +281,10 @@ def create_if_absent(temporary: Path, final: Path) -> None:
             os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+    return final.stat().st_ino == ours
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Makes the names in a folder durable, where the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -102,30 +294,3 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def sweep_temporary(store: Path) -> None:
-    """Removes temporary files of dead writers."""
-    probe = write_temporary(store, ())
-    now = probe.stat().st_mtime  # the file server's clock, which need not be ours
-    probe.unlink()
-    for path in (store / "tmp").iterdir():
-        try:
-            if now - path.stat().st_mtime > _STALE_SECONDS:
-                path.unlink()
-        except FileNotFoundError:
-            continue  # its writer, or another sweeper, was quicker
-
-
-def listing(folder: Path) -> list[str]:
-    """Names in a folder, in no order; none if it is not there."""
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

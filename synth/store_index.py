@@ -7,15 +7,14 @@ their types: `synth.store_table`. Next: `synth.store` reads them back.
 import hashlib
 import json
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from synth.codec import MEMBER_FACTS
 from synth.recipe import canonical_json, canonical_sha256
-from synth.store_files import clear_errors, create_if_absent, listing, publish, write_temporary
-from synth.store_record import RunFile, Sha256, StoreError, read_model, read_record, root_hash
+from synth.store_folder import Folder
+from synth.store_record import LARGEST_JSON, RunFile, Sha256, StoreError, read_model, read_record, root_hash
 from synth.store_table import TableBuilder, parquet_bytes
 from synth.store_write import Run
 
@@ -38,6 +37,7 @@ CONVENTIONS = {
     "root": "sha256 over lines '<sample_id> <content_sha256>', ascending",
 }
 
+_LATEST = "refs/latest.json"
 _REF = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -74,37 +74,36 @@ def commit(run: Run, *, lineage: dict) -> Manifest:
     lineage: how it came about (hosts, times, revisions: JSON values), added to `run.json`; part of no hash. With
     nothing new sealed, the manifest is the one that was there and no file is written.
     """
-    with clear_errors(run.out):
-        _remember(run, lineage)
-        latest = read_manifest(run.out)
-        if latest is not None and is_current(run, latest) and not _shard_fault(run.out, latest):
-            return latest
-        table, manifest = gather(run)
-        if not table.num_rows:
-            raise StoreError(f"{run.out}: no shard is sealed yet; run `synth render` again")
-        fault = _shard_fault(run.out, manifest)
-        if fault:  # a record without its shard must not become a version
-            raise StoreError(f"{fault}; put it back, or delete its unit record to render its samples again")
-        data = parquet_bytes(table)
-        digest = hashlib.sha256(data).hexdigest()
-        publish(write_temporary(run.out, [data]), run.out / "indexes" / f"{digest}.parquet")
-        manifest["index"] = {"path": f"indexes/{digest}.parquet", "sha256": digest, "rows": table.num_rows}
-        data = canonical_json(manifest).encode()
-        digest = hashlib.sha256(data).hexdigest()
-        create_if_absent(write_temporary(run.out, [data]), run.out / "manifests" / f"{digest}.json")
-        ref = canonical_json({"manifest": f"sha256:{digest}"}).encode()
-        publish(write_temporary(run.out, [ref]), run.out / "refs" / "latest.json")
+    folder = run.folder
+    _remember(run, lineage)
+    latest = read_manifest(folder)
+    if latest is not None and is_current(run, latest) and not _shard_fault(folder, latest):
+        return latest
+    table, manifest = gather(run)
+    if not table.num_rows:
+        raise StoreError(f"{run.out}: no shard is sealed yet; run `synth render` again")
+    fault = _shard_fault(folder, manifest)
+    if fault:  # a record without its shard must not become a version
+        raise StoreError(f"{fault}; put it back, or delete its unit record to render its samples again")
+    data = parquet_bytes(table)
+    digest = hashlib.sha256(data).hexdigest()
+    manifest["index"] = {"path": f"indexes/{digest}.parquet", "sha256": digest, "rows": table.num_rows}
+    folder.publish(manifest["index"]["path"], [data])
+    data = canonical_json(manifest).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    folder.create(_manifest_name(digest), [data])
+    folder.publish(_LATEST, [canonical_json({"manifest": f"sha256:{digest}"}).encode()])
     return manifest
 
 
 def gather(run: Run):
     """All sealed units as (pyarrow table, manifest without its index), records read one at a time."""
-    spec = read_model(RunFile, run.file).spec
+    spec = read_model(RunFile, run.folder, run.file).spec
     builder, next_index = TableBuilder(), 0
     for unit in run.units():
         # Two runs of different N at the same time may seal overlapping units; their common samples are the same.
         if unit.last >= next_index:
-            builder.add(read_record(run.record_path(unit)), next_index)
+            builder.add(read_record(run.folder, run.record_name(unit)), next_index)
             next_index = unit.last + 1
     table = builder.table()
     manifest = {
@@ -128,82 +127,88 @@ def gather(run: Run):
     return table, manifest
 
 
-def read_manifest(out: Path) -> Manifest | None:
+def read_manifest(folder: Folder) -> Manifest | None:
     """The latest manifest, checked against its hash; None when nothing has been committed. Raises StoreError."""
-    ref_path = out / "refs" / "latest.json"
     try:
-        ref = _REF.fullmatch(read_model(_Ref, ref_path).manifest)
+        ref = _REF.fullmatch(read_model(_Ref, folder, _LATEST).manifest)
     except FileNotFoundError:
         return None
     if ref is None:
-        raise StoreError(f"{ref_path}: does not name a manifest by its sha256")
-    return named_manifest(out, ref[1], ref_path.name)
+        raise StoreError(f"{folder.where(_LATEST)}: does not name a manifest by its sha256")
+    return named_manifest(folder, ref[1], "latest.json")
 
 
-def named_manifest(out: Path, sha256: str, by: str) -> Manifest:
+def named_manifest(folder: Folder, sha256: str, by: str) -> Manifest:
     """The manifest of a hash, checked; `by` names it. Raises StoreError when it is missing or was changed."""
-    path = out / "manifests" / f"{sha256}.json"
+    name = _manifest_name(sha256)
     try:
-        read_model(_ManifestCheck, path)
-        data = path.read_bytes()
+        read_model(_ManifestCheck, folder, name)
+        data = folder.read(name, LARGEST_JSON)
     except FileNotFoundError as error:
-        raise StoreError(f"{path}: is missing, though {by} names it") from error
+        raise StoreError(f"{folder.where(name)}: is missing, though {by} names it") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise StoreError(f"{path}: was changed, its sha256 is not its name")
+        raise StoreError(f"{folder.where(name)}: was changed, its sha256 is not its name")
     return json.loads(data)
 
 
-def read_index(out: Path, manifest: Manifest, columns: list[str] | None = None):
+def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = None):
     """The manifest's index (or some of its columns) as a pyarrow table. Raises StoreError when it was changed."""
     import pyarrow
     import pyarrow.parquet as parquet
 
-    path = out / manifest["index"]["path"]
+    name = manifest["index"]["path"]
+    where = folder.where(name)
     try:
-        if _file_sha256(path) != manifest["index"]["sha256"]:
-            raise StoreError(f"{path}: was changed, its sha256 is not that of the manifest")
-        table = parquet.read_table(path, columns=columns)
+        data = folder.read(name)
+        if hashlib.sha256(data).hexdigest() != manifest["index"]["sha256"]:
+            raise StoreError(f"{where}: was changed, its sha256 is not that of the manifest")
+        table = parquet.read_table(pyarrow.BufferReader(data), columns=columns)
     except (OSError, pyarrow.ArrowException) as error:
-        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from error
+        raise StoreError(f"{where}: cannot be read ({' '.join(str(error).split())[:200]})") from error
     if table.num_rows != manifest["index"]["rows"]:
-        raise StoreError(f"{path}: has {table.num_rows} rows, the manifest says {manifest['index']['rows']}")
+        raise StoreError(f"{where}: has {table.num_rows} rows, the manifest says {manifest['index']['rows']}")
     return table
 
 
 def is_current(run: Run, manifest: Manifest) -> bool:
     """Whether the manifest holds every sealed sample of the run, and its index is there."""
     sealed = sum(len(ids) for ids in run.sealed_ids())
-    return manifest["index"]["rows"] >= sealed and (run.out / manifest["index"]["path"]).exists()
+    return manifest["index"]["rows"] >= sealed and run.folder.size(manifest["index"]["path"]) is not None
+
+
+def _manifest_name(sha256: str) -> str:
+    return f"manifests/{sha256}.json"
 
 
 def _remember(run: Run, lineage: dict) -> None:
-    stored = read_model(RunFile, run.file)
+    stored = read_model(RunFile, run.folder, run.file)
     changed = stored.model_copy(update={"lineage": {**stored.lineage, **json.loads(canonical_json(lineage))}})
     if changed != stored:
-        publish(write_temporary(run.out, [canonical_json(changed).encode()]), run.file)
+        run.folder.publish(run.file, [canonical_json(changed).encode()])
 
 
-def _shard_fault(out: Path, manifest: Manifest) -> str | None:
+def _shard_fault(folder: Folder, manifest: Manifest) -> str | None:
     """What is wrong with the first shard that is missing or cut short, by name and size alone."""
+    sizes = folder.sizes("shards")
     for shard in manifest["shards"]:
-        path = out / shard["path"]
-        if not path.is_file():
-            return f"{path}: is missing"
-        if path.stat().st_size != shard["bytes"]:
-            return f"{path}: has {path.stat().st_size} bytes instead of {shard['bytes']}"
+        size = sizes.get(shard["path"].removeprefix("shards/"))
+        if size is None:
+            return f"{folder.where(shard['path'])}: is missing"
+        if size != shard["bytes"]:
+            return f"{folder.where(shard['path'])}: has {size} bytes instead of {shard['bytes']}"
     return None
 
 
 def _environment(run: Run, env_id: str) -> dict[str, str] | None:
-    path = run.folder / "environments" / f"{env_id}.json"
-    if path.name not in listing(path.parent):  # not exists(): env_id is a stranger's text and may hold a slash
+    folder, name = run.folder, run.name("environments", f"{env_id}.json")
+    if f"{env_id}.json" not in folder.listing(run.name("environments")):  # a stranger's text: it may hold a slash
         return None
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(folder.read(name, LARGEST_JSON))
     except ValueError as error:
-        raise StoreError(f"{path}: is no JSON ({error})") from error
+        raise StoreError(f"{folder.where(name)}: is no JSON ({error})") from error
     if not isinstance(facts, dict) or canonical_sha256(facts)[:12] != env_id:
-        raise StoreError(f"{path}: was changed, its hash is not its name")
+        raise StoreError(f"{folder.where(name)}: was changed, its hash is not its name")
     return facts
 
 
@@ -211,8 +216,3 @@ def _licences(spec: dict) -> list[str]:
     """Licences that the spec's scans and backgrounds state."""
     items = [item for kind in ("scans", "backgrounds") for item in spec.get(kind, []) if isinstance(item, dict)]
     return sorted({item["licence"] for item in items if item.get("licence")})
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,12 +26,9 @@ def _read_sealed(run: Run, index: int) -> dict[str, bytes] | None:
     unit = next((unit for unit in run.units() if index in unit.ids), None)
     if unit is None:
         return None
-    record = read_record(run.record_path(unit))
+    record = read_record(run.folder, run.record_name(unit))
     row: Row = record.rows[index - unit.first]
-    with (run.out / "shards" / record.shard).open("rb") as file:
-        members = {}
-        for name, (offset, length, _) in row.members.items():
-            file.seek(offset)
-            members[name] = file.read(length)
+    shard = run.folder.open(f"shards/{record.shard}", record.bytes)
+    members = {name: shard.read(start, start + length) for name, (start, length, _) in row.members.items()}
     row.verify(members)
     return members

@@ -7,14 +7,14 @@ name that is more than a file name is refused here, before anything is opened. N
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from synth.codec import MEMBERS, OPTIONAL
-from synth.errors import UserError
 from synth.recipe import Framing, canonical_sha256, sample_id
+from synth.store_folder import Folder
+from synth.store_names import StoreError
 from synth.store_shard import END_OF_ARCHIVE, LARGEST_MEMBER, locate
 
 STORE_FORMAT = "synth-store/1"
@@ -35,11 +35,7 @@ _Text = Annotated[str, StringConstraints(max_length=4096)]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 #: A record of 128 samples has about 250 kB, a manifest of 500 000 samples about 1 MB.
-_LARGEST_JSON = 64 * 2**20
-
-
-class StoreError(UserError):
-    """A dataset folder that cannot be written or believed; one line that names what, where and the way out."""
+LARGEST_JSON = 64 * 2**20
 
 
 class _Value(BaseModel):
@@ -191,34 +187,31 @@ def root_hash(contents: Iterable[tuple[str, str]]) -> str:
     return root.hexdigest()
 
 
-def check_store(out: Path) -> None:
-    """Raises StoreError unless `out` is a dataset folder that this version can read."""
+def check_store(folder: Folder) -> None:
+    """Raises StoreError unless the folder is a dataset that this version can read."""
     try:
-        found = read_model(StoreFile, out / "store.json").format
-    except (FileNotFoundError, NotADirectoryError) as error:
-        what = "is no dataset (it has no store.json)" if out.exists() else "does not exist"
-        raise StoreError(f"{out} {what}; give the folder that `synth render --out` wrote") from error
+        found = read_model(StoreFile, folder, "store.json").format
+    except FileNotFoundError as error:
+        what = "is no dataset (it has no store.json)" if folder.listing("") else "does not exist or is empty"
+        raise StoreError(f"{folder.place} {what}; give the folder that `synth render --out` wrote") from error
     if found != STORE_FORMAT:
-        raise StoreError(f"{out}: is of format {found!r:.80}, this version reads {STORE_FORMAT!r}")
+        raise StoreError(f"{folder.place}: is of format {found!r:.80}, this version reads {STORE_FORMAT!r}")
 
 
-def read_record(path: Path) -> UnitRecord:
+def read_record(folder: Folder, name: str) -> UnitRecord:
     """The unit record of a file. Raises StoreError."""
-    record = read_model(UnitRecord, path)
-    if path.stem != unit_name(record.first, record.last):
-        raise StoreError(f"{path}: holds the record of samples {record.first}..{record.last}")
+    record = read_model(UnitRecord, folder, name)
+    if not name.endswith(f"/{unit_name(record.first, record.last)}.json"):
+        raise StoreError(f"{folder.where(name)}: holds the record of samples {record.first}..{record.last}")
     return record
 
 
-def read_model(model: type[_Model], path: Path) -> _Model:
+def read_model(model: type[_Model], folder: Folder, name: str) -> _Model:
     """A value of `model` from a JSON file. Raises FileNotFoundError, or StoreError naming file and fault."""
-    with path.open("rb") as file:
-        text = file.read(_LARGEST_JSON + 1)
-    if len(text) > _LARGEST_JSON:
-        raise StoreError(f"{path}: more than {_LARGEST_JSON} bytes")
     try:
-        return model.model_validate_json(text)
+        return model.model_validate_json(folder.read(name, LARGEST_JSON))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path}: {where + ': ' if where else ''}{first['msg']}"[:500]) from error
+        message = f"{folder.where(name)}: {where + ': ' if where else ''}{first['msg']}"
+        raise StoreError(message[:500]) from error

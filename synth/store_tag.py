@@ -56,7 +56,7 @@ def find_manifest(folder: Folder, version: str) -> Manifest:
     Raises StoreError that names what there is.
     """
     if version == "latest":
-        manifest = read_manifest(folder.place)
+        manifest = read_manifest(folder)
         if manifest is None:
             raise StoreError(f"{folder.place}: no version is committed yet; let `synth render` finish")
         return manifest
@@ -69,12 +69,12 @@ def find_manifest(folder: Folder, version: str) -> Manifest:
     if len(found) != 1:
         problem = f"{len(found)} manifests begin with {version}" if found else f"no version {version!r}"
         raise StoreError(f"{folder.place}: {problem}; a version is latest, 1.2.3, or a manifest's hash")
-    return named_manifest(folder.place, found[0].removesuffix(".json"), "it")
+    return named_manifest(folder, found[0].removesuffix(".json"), "it")
 
 
 def manifest_of(folder: Folder, tag: Tag) -> Manifest:
     """The manifest that a tag names."""
-    return named_manifest(folder.place, tag.manifest.removeprefix("sha256:"), f"{tag.number}.json")
+    return named_manifest(folder, tag.manifest.removeprefix("sha256:"), f"{tag.number}.json")
 
 
 def ref_name(number: str) -> str:
@@ -83,15 +83,12 @@ def ref_name(number: str) -> str:
 
 
 def _read_tag(folder: Folder, number: str) -> Tag:
-    data = folder.read(ref_name(number))
+    data = folder.read(ref_name(number), _LARGEST_REF)
     try:
-        if len(data) > _LARGEST_REF:
-            raise ValueError(f"it has {len(data)} bytes")
         tag = Tag.model_validate(json.loads(data))
         if tag.number != number:
             raise ValueError(f"it is of version {tag.number}")
     except (ValueError, ValidationError) as error:
-        raise StoreError(
-            f"{folder.place}/{ref_name(number)}: is no tag ({' '.join(str(error).split())[:200]})"
-        ) from error
+        where = folder.where(ref_name(number))
+        raise StoreError(f"{where}: is no tag ({' '.join(str(error).split())[:200]})") from error
     return tag

@@ -2,27 +2,20 @@
 
 Any number of processes may stage and seal the same things at once, and die at any point. The only commit point is the
 creation of a unit's record; resume is the plan minus unit records minus staged samples. How bytes reach a name:
-`synth.store_files`. What comes after the last unit: `synth.store_index.commit`.
+`synth.store_folder`. What comes after the last unit: `synth.store_index.commit`.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from synth.recipe import canonical_json, canonical_sha256
-from synth.store_files import (
-    clear_errors,
-    create_if_absent,
-    listing,
-    publish,
-    sweep_temporary,
-    sync_folder,
-    write_temporary,
-)
+from synth.store_folder import Folder, open_folder
+from synth.store_names import Place, place_of
 from synth.store_record import (
+    LARGEST_JSON,
     MOST_SAMPLES,
     SHARD_SIZE,
     STORE_FORMAT,
@@ -68,54 +61,58 @@ class Unit:
         return range(self.first, self.last + 1)
 
 
-def open_run(out: Path, spec: dict) -> "Run":
+def open_run(out: Place, spec: dict) -> "Run":
     """The run of `spec` in the dataset folder `out`, begun if there is none. Tidies up after dead writers.
 
     spec: JSON values that say what image i is; another spec is another dataset. Raises StoreError when the folder
     holds a run of another spec (naming the difference), holds anything else, or cannot be written.
     """
-    out = Path(out).absolute()
     spec = json.loads(canonical_json(spec))
-    run = Run(out, canonical_sha256(spec)[:12])
-    with clear_errors(out):
-        _open_store(out)
-        _refuse_other_runs(run, spec)
-        if not run.file.exists():
-            create_if_absent(write_temporary(out, [canonical_json(RunFile(spec=spec)).encode()]), run.file)
-            _refuse_other_runs(run, spec)  # another spec may have come at the same moment
-        difference = spec_difference(read_model(RunFile, run.file).spec, spec)
-        if difference:
-            raise StoreError(f"{run.file}: was changed by hand ({difference}); put it right or give another --out")
-        sweep_temporary(out)
-        run.sweep_staging()
+    run = Run(place_of(out), canonical_sha256(spec)[:12])
+    folder = run.folder
+    _open_store(folder)
+    _refuse_other_runs(run, spec)
+    if folder.size(run.file) is None:
+        folder.create(run.file, [canonical_json(RunFile(spec=spec)).encode()])
+        _refuse_other_runs(run, spec)  # another spec may have come at the same moment
+    difference = spec_difference(read_model(RunFile, folder, run.file).spec, spec)
+    if difference:
+        raise StoreError(
+            f"{folder.where(run.file)}: was changed by hand ({difference}); put it right or give another --out"
+        )
+    folder.sweep()
+    run.sweep_staging()
     return run
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's place on disk. Holds no handle: it may be sent to any process that sees the folder."""
+    """A run of a dataset. Holds no handle: it may be sent to any process that sees the place."""
 
-    out: Path
+    out: Place
     run_id: str
 
     @property
-    def folder(self) -> Path:
-        """`runs/<run>` of the store."""
-        return self.out / "runs" / self.run_id
+    def folder(self) -> Folder:
+        """The dataset's folder."""
+        return open_folder(self.out)
+
+    def name(self, *parts: str) -> str:
+        """Where something of the run lies in it: `runs/<run>/...`."""
+        return "/".join(("runs", self.run_id, *parts))
 
     @property
-    def file(self) -> Path:
+    def file(self) -> str:
         """Its `run.json`."""
-        return self.folder / "run.json"
+        return self.name("run.json")
 
-    def record_path(self, unit: Unit) -> Path:
+    def record_name(self, unit: Unit) -> str:
         """Where the unit's record is once it is sealed."""
-        return self.folder / "units" / f"{unit.name}.json"
+        return self.name("units", f"{unit.name}.json")
 
     def units(self) -> list[Unit]:
         """Sealed units, ascending, from the names of their records alone."""
-        with clear_errors(self.out):
-            names = listing(self.folder / "units")
+        names = self.folder.listing(self.name("units"))
         matches = (UNIT_NAME.fullmatch(name.removesuffix(".json")) for name in names if name.endswith(".json"))
         units = [Unit(int(match[1]), int(match[2])) for match in matches if match]
         return sorted((unit for unit in units if unit.first <= unit.last), key=lambda unit: (unit.first, unit.last))
@@ -132,7 +129,7 @@ class Run:
 
     def staged_ids(self) -> set[int]:
         """Ids whose samples wait to be sealed. Every byte is read and hashed; what is damaged is removed."""
-        with clear_errors(self.out), ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(_READERS) as pool:
             ids = list(self._staging.ids())
             return {index for index, sound in zip(ids, pool.map(self._is_sound, ids), strict=True) if sound}
 
@@ -151,75 +148,77 @@ class Run:
     def add_environment(self, facts: Mapping[str, str]) -> str:
         """Remembers what samples depend on besides their recipes; returns its `env_id`, the beginning of its hash."""
         env_id = canonical_sha256(dict(facts))[:12]
-        path = self.folder / "environments" / f"{env_id}.json"
-        with clear_errors(self.out):
-            if not path.exists():
-                create_if_absent(write_temporary(self.out, [canonical_json(dict(facts)).encode()]), path)
+        name = self.name("environments", f"{env_id}.json")
+        if self.folder.size(name) is None:
+            self.folder.create(name, [canonical_json(dict(facts)).encode()])
         return env_id
 
     def environments(self) -> list[dict[str, str]]:
         """Environments that samples of this run were made in so far."""
-        folder = self.folder / "environments"
-        with clear_errors(self.out):
-            return [json.loads((folder / name).read_bytes()) for name in sorted(listing(folder))]
+        names = sorted(self.folder.listing(self.name("environments")))
+        return [json.loads(self.folder.read(self.name("environments", name), LARGEST_JSON)) for name in names]
 
     def is_staged(self, index: int) -> bool:
         """Whether a sample waits to be sealed, by its name alone."""
-        with clear_errors(self.out):
-            return self._staging.has(index)
+        return self._staging.has(index)
 
     def staged_count(self) -> int:
         """How many samples wait to be sealed, by their names alone."""
-        with clear_errors(self.out):
-            return sum(1 for _ in self._staging.ids())
+        return sum(1 for _ in self._staging.ids())
 
     def read_staged(self, index: int) -> tuple[Row, bytes]:
         """A staged sample's row and fragment, verified. Raises NotStaged or Damaged."""
-        with clear_errors(self.out):
-            return self._staging.read(index)
+        return self._staging.read(index)
 
     def kept_row(self, index: int, unit: Unit) -> Row | None:
         """The row of a sample that is staged or sealed with its unit; None if it is neither."""
-        with clear_errors(self.out):
-            try:
-                return self._staging.read(index)[0]
-            except Damaged:
-                return None
-            except NotStaged:
-                pass
-            path = self.record_path(unit)
-            return read_record(path).rows[index - unit.first] if path.exists() else None
+        try:
+            return self._staging.read(index)[0]
+        except Damaged:
+            return None
+        except NotStaged:
+            pass
+        try:
+            return read_record(self.folder, self.record_name(unit)).rows[index - unit.first]
+        except FileNotFoundError:
+            return None
 
     def stage(self, members: dict[str, bytes], row: dict) -> None:
         """Keeps a finished sample, with its row of `make_row`, until its unit is sealed; returns once it is on disk."""
-        with clear_errors(self.out):
-            self._staging.write(members, row)
+        self._staging.write(members, row)
 
     def seal_if_complete(self, unit: Unit) -> bool:
         """Seals the unit if all its samples are staged; whether it is sealed now, by whomever.
 
         Raises StoreError when a staged sample is damaged; that sample is removed, to be made again.
         """
-        record = self.record_path(unit)
-        with clear_errors(self.out):
-            if not record.exists():
-                try:
-                    if not self._staging.has_all(unit.ids):
-                        raise NotStaged
-                    self._seal(unit)
-                except NotStaged:
-                    return record.exists()  # sealed and cleared by another while we looked
-            self._staging.remove(unit.ids)
+        if not self._is_sealed(unit):
+            try:
+                if not self._staging.has_all(unit.ids):
+                    raise NotStaged
+                self._seal(unit)
+            except NotStaged:
+                return self._is_sealed(unit)  # sealed and cleared by another while we looked
+        self._staging.remove(unit.ids)
         return True
 
     def sweep_staging(self) -> None:
         """Removes what was staged again, or not yet removed, after its unit had been sealed."""
         sealed = self.sealed_ids()
-        self._staging.remove([index for index in self._staging.ids() if any(index in ids for ids in sealed)])
+        starts = [ids.start for ids in sealed]
+
+        def is_sealed(index: int) -> bool:
+            before = bisect_right(starts, index)
+            return before > 0 and index in sealed[before - 1]
+
+        self._staging.remove(filter(is_sealed, self._staging.ids()))
 
     @property
     def _staging(self) -> Staging:
-        return Staging(self.out, self.folder / "staging")
+        return Staging(self.folder, self.name("staging"))
+
+    def _is_sealed(self, unit: Unit) -> bool:
+        return self.folder.size(self.record_name(unit)) is not None
 
     def _is_sound(self, index: int) -> bool:
         try:
@@ -233,16 +232,18 @@ class Run:
 
     def _seal(self, unit: Unit) -> None:
         rows: list[Row] = []
-        temporary, size, sha256 = _write_hashed(self.out, self._shard_chunks(unit, rows))
-        shard = self.out / "shards" / shard_name(unit.first, unit.last, sha256)
-        publish(temporary, shard)
-        sync_folder(shard.parent)  # the record must not survive a power cut that the shard does not
-        record = UnitRecord(
-            first=unit.first, last=unit.last, shard=shard.name, bytes=size, sha256=sha256, rows=tuple(rows)
+        name, size, sha256 = self.folder.publish_hashed(
+            self._shard_chunks(unit, rows), lambda sha256: f"shards/{shard_name(unit.first, unit.last, sha256)}"
         )
-        path = self.record_path(unit)
-        create_if_absent(write_temporary(self.out, [canonical_json(record).encode()]), path)
-        sync_folder(path.parent)  # and the staged samples not be removed before it is safe
+        record = UnitRecord(
+            first=unit.first,
+            last=unit.last,
+            shard=name.removeprefix("shards/"),
+            bytes=size,
+            sha256=sha256,
+            rows=tuple(rows),
+        )
+        self.folder.create(self.record_name(unit), [canonical_json(record).encode()])
 
     def _shard_chunks(self, unit: Unit, rows: list[Row]) -> Iterator[bytes]:
         """The shard's bytes, piece by piece; `rows` receives the samples' rows with offsets in the shard."""
@@ -262,36 +263,29 @@ class Run:
         yield END_OF_ARCHIVE
 
 
-def _open_store(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    names = set(listing(out))
+def only_run(folder: Folder) -> Run:
+    """The run of a dataset. Raises StoreError unless there is one."""
+    runs = [Run(folder.place, name) for name in sorted(folder.listing("runs"))]
+    runs = [run for run in runs if folder.size(run.file) is not None]
+    if len(runs) != 1:
+        names = [run.run_id for run in runs[:3]]
+        raise StoreError(f"{folder.place}: holds {len(runs)} runs {names}, expected one; `synth render` makes it")
+    return runs[0]
+
+
+def _open_store(folder: Folder) -> None:
+    names = set(folder.listing(""))
     if "store.json" not in names:
         if names - _EMPTY:
-            raise StoreError(f"{out}: holds {min(names - _EMPTY)!r} and is no dataset; give a new or empty folder")
-        (out / "tmp").mkdir(exist_ok=True)
-        create_if_absent(write_temporary(out, [canonical_json({"format": STORE_FORMAT}).encode()]), out / "store.json")
-    check_store(out)
-    (out / "tmp").mkdir(exist_ok=True)
+            raise StoreError(
+                f"{folder.place}: holds {min(names - _EMPTY)!r} and is no dataset; give a new or empty folder"
+            )
+        folder.create("store.json", [canonical_json({"format": STORE_FORMAT}).encode()])
+    check_store(folder)
 
 
 def _refuse_other_runs(run: Run, spec: dict) -> None:
-    for name in sorted(listing(run.out / "runs")):
-        file = run.out / "runs" / name / "run.json"
-        if name != run.run_id and file.exists():
-            difference = spec_difference(read_model(RunFile, file).spec, spec)
+    for other in (Run(run.out, name) for name in sorted(run.folder.listing("runs"))):
+        if other.run_id != run.run_id and run.folder.size(other.file) is not None:
+            difference = spec_difference(read_model(RunFile, run.folder, other.file).spec, spec)
             raise StoreError(f"{run.out}: holds a dataset of another spec: {difference}; give another --out")
-
-
-def _write_hashed(store: Path, chunks: Iterable[bytes]) -> tuple[Path, int, str]:
-    """A temporary file of these bytes, with its size and sha256."""
-    size, digest = 0, hashlib.sha256()
-
-    def watched() -> Iterator[bytes]:
-        nonlocal size
-        for chunk in chunks:
-            size += len(chunk)
-            digest.update(chunk)
-            yield chunk
-
-    temporary = write_temporary(store, watched())
-    return temporary, size, digest.hexdigest()

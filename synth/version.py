@@ -16,7 +16,7 @@ def make_tag(folder: Folder, message: str, created: str) -> Tag:
 
     created: UTC time as text. Raises StoreError when nothing is committed, nothing changed, or another was quicker.
     """
-    latest = read_manifest(folder.place)
+    latest = read_manifest(folder)
     if latest is None:
         raise StoreError(f"{folder.place}: no version is committed yet; let `synth render` finish")
     tags = read_tags(folder)
@@ -42,5 +42,5 @@ def make_tag(folder: Folder, message: str, created: str) -> Tag:
 
 def diff_manifests(folder: Folder, before: Manifest | None, after: Manifest) -> Diff:
     """What changed from one version to another of the same folder; `before` None is the empty dataset."""
-    table = read_index(folder.place, after, DIFF_COLUMNS)
-    return diff_tables(table.slice(0, 0) if before is None else read_index(folder.place, before, DIFF_COLUMNS), table)
+    table = read_index(folder, after, DIFF_COLUMNS)
+    return diff_tables(table.slice(0, 0) if before is None else read_index(folder, before, DIFF_COLUMNS), table)

@@ -42,12 +42,13 @@ def verify_index(dataset: Dataset) -> Iterator[Finding]:
     """Findings of level `index`; opening the dataset has already refused an edited manifest or index."""
     manifest = dataset.manifest
     if manifest["index"] is not None:
-        table = read_index(dataset.path, manifest, ["sample_id", "content_sha256"])
+        table = read_index(dataset.folder, manifest, ["sample_id", "content_sha256"])
         contents = (row.tobytes().hex() for row in fixed_bytes(table["content_sha256"]))
         if root_hash(zip(table["sample_id"].to_pylist(), contents, strict=True)) != manifest["root"]:
             yield Finding("root", "is not that of the index's rows")
+    sizes = dataset.folder.sizes("shards")
     for shard in manifest["shards"]:
-        size = dataset.folder.size(shard["path"])
+        size = sizes.get(shard["path"].removeprefix("shards/"))
         if size is None:
             yield Finding(shard["path"], "is missing")
         elif size != shard["bytes"]:

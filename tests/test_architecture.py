@@ -43,6 +43,7 @@ ONLY_IN = {
     "torch": ("train",),
     "embreex": ("renderers.raycast",),
     "pyarrow": ("synth.store", "synth.version"),
+    "obstore": ("synth.store_bucket",),
 }
 
 

@@ -16,13 +16,14 @@ from test_pipeline import SPEC, job, render
 from synth.cli_record import recorded
 from synth.cli_status import describe, duration
 from synth.pipeline import plan_work, render_dataset
-from synth.pipeline_journal import FirstSheet
+from synth.pipeline_journal import FIRST_SHEET, FirstSheet
 from synth.pipeline_status import read_status
 from synth.pipeline_tally import Tally
 from synth.pipeline_work import FIRST, deal_tasks
 from synth.pipeline_worker import Fate
 from synth.report import write_contact_sheet
 from synth.store import Dataset
+from synth.store_files import LocalFolder
 from synth.store_index import commit
 from synth.store_kept import read_kept
 from synth.store_write import Unit, open_run
@@ -46,7 +47,7 @@ def observed(job, out: Path, n: int, stop_at: int | None = None):
 
 
 def events(run) -> list[dict]:
-    logs = sorted((run.folder / "events").iterdir())
+    logs = sorted((run.out / run.name("events")).iterdir())
     return [json.loads(line) for path in logs for line in path.read_text().splitlines()]
 
 
@@ -74,10 +75,10 @@ def test_a_run_that_lost_its_sheet_makes_it_again(job, tmp_path):
     run = observed(job, tmp_path / "set", 40)
     sheet = FirstSheet(run, 40)
     assert not sheet.due
-    sheet.path.unlink()
+    (tmp_path / "set" / FIRST_SHEET).unlink()
     assert FirstSheet(run, 40).due
     observed(job, tmp_path / "set", 40)
-    assert sheet.path.exists()
+    assert (tmp_path / "set" / FIRST_SHEET).exists()
 
 
 def test_kept_samples_are_read_staged_and_sealed(job, tmp_path):
@@ -126,7 +127,7 @@ def test_a_refused_attempt_and_a_lost_worker_are_in_the_log(job, tmp_path):
 
 def test_silence_is_told_from_work():
     class Fixed:
-        out = Path("set")
+        folder = LocalFolder(Path("set"))
         facts = dict.fromkeys(("made", "n", "event_log", "first_sheet"))
         facts |= {"state": "rendering", "detail": "", "sealed": 1, "staged": 2, "workers": {}, "slowest_scans": []}
         facts |= {"last_errors": [], "host": "n1", "updated": "2026-01-01T00:00:00+00:00"}

@@ -157,7 +157,7 @@ def test_committing_again_writes_nothing(small):
     assert commit(run, lineage={}) == manifest and files(small) == before
     assert commit(run, lineage={"revision": "abc"}) == manifest
     assert {name for name, value in files(small).items() if before[name] != value} == {f"runs/{run.run_id}/run.json"}
-    assert json.loads(run.file.read_text())["lineage"] == {"host": "here", "revision": "abc"}
+    assert json.loads((run.out / run.file).read_text())["lineage"] == {"host": "here", "revision": "abc"}
 
 
 def test_the_same_units_make_the_same_manifest(small, tmp_path):
@@ -305,7 +305,7 @@ def test_a_lost_shard_is_rendered_again_after_its_record_is_deleted(small):
 
 
 def change_record(run, change) -> None:
-    path = next((run.folder / "units").iterdir())
+    path = next((run.out / run.name("units")).iterdir())
     record = json.loads(path.read_text())
     change(record)
     path.write_text(json.dumps(record))

@@ -18,6 +18,7 @@ from worlds import ball_sample, make_camera, make_recipe
 
 from synth import store_files
 from synth.codec import stored, with_flags
+from synth.store_folder import open_folder
 from synth.store_index import commit
 from synth.store_record import read_record
 from synth.store_write import Run, StoreError, Unit, make_row, open_run
@@ -132,7 +133,7 @@ def test_nothing_stored_tells_where_when_or_how_long(tmp_path):
     run.seal_if_complete(Unit(0, 0))
     write(tmp_path / "other", 1)
     assert shards(tmp_path / "set") == shards(tmp_path / "other")
-    record = json.loads(run.record_path(Unit(0, 0)).read_text())
+    record = json.loads((run.out / run.record_name(Unit(0, 0))).read_text())
     assert record["rows"][0]["seconds"] == 77.25
 
 
@@ -168,7 +169,8 @@ def check_whole_files(out: Path) -> None:
     for shard in (out / "shards").glob("*"):
         assert hashlib.sha256(shard.read_bytes()).hexdigest()[:12] == shard.stem[-12:]
     for path in out.glob("runs/*/units/*"):
-        assert (out / "shards" / read_record(path).shard).stat().st_size == read_record(path).bytes
+        record = read_record(open_folder(out), path.relative_to(out).as_posix())
+        assert (out / "shards" / record.shard).stat().st_size == record.bytes
     for path in [*out.glob("*.json"), *out.glob("runs/*/*.json"), *out.glob("runs/*/staging/*/*.json")]:
         json.loads(path.read_bytes())
 
@@ -244,7 +246,7 @@ def test_sealing_at_the_same_time_makes_one_record(tmp_path):
     os.write(writer, b"gogo")
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 4
     os.close(reader), os.close(writer)
-    assert len(list((run.folder / "units").iterdir())) == 1
+    assert len(list((run.out / run.name("units")).iterdir())) == 1
     write(tmp_path / "calm", 20)
     assert result(tmp_path / "set") == result(tmp_path / "calm")
 
@@ -299,7 +301,7 @@ def test_a_damaged_staged_sample_is_not_staged(name, three, tmp_path):
     for at_start in (True, False):
         out = shutil.copytree(three[0], tmp_path / str(at_start))
         run = open_run(out, SPEC)
-        path = next(run.folder.glob(f"staging/*/00000001.{kind}"))
+        path = next(run.out.glob(f"runs/*/staging/*/00000001.{kind}"))
         data = change(path.read_bytes())
         path.unlink() if data is None else path.write_bytes(data)
         if at_start:
@@ -388,16 +390,12 @@ def test_file_systems_without_links_and_with_lost_replies(tmp_path, monkeypatch,
         assert result(tmp_path / "set") == result(tmp_path / "calm")
 
 
-def test_the_first_record_stays(tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    for link in (os.link, _no_hard_links):
-        final = tmp_path / f"final-{link.__name__}"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(store_files.os, "link", link)
-            for path in (first, second):
-                path.write_text(path.name)
-                store_files.create_if_absent(path, final)
-        assert final.read_text() == "a" and not first.exists() and not second.exists()
+def test_the_first_record_stays_also_without_hard_links(tmp_path):
+    folder = open_folder(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_files.os, "link", _no_hard_links)
+        assert [folder.create("record", [text]) for text in (b"a", b"b")] == [True, False]
+    assert folder.read("record") == b"a" and folder.listing("tmp") == []
 
 
 def test_temporary_files_of_the_dead_go_and_of_the_living_stay(tmp_path):
@@ -426,7 +424,8 @@ def test_another_spec_is_refused_with_the_difference(tmp_path):
 
 def test_a_spec_changed_by_hand_is_noticed(tmp_path):
     run = open_run(tmp_path / "set", SPEC)
-    run.file.write_text(run.file.read_text().replace('"spp":8', '"spp":9'))
+    file = run.out / run.file
+    file.write_text(file.read_text().replace('"spp":8', '"spp":9'))
     with pytest.raises(StoreError, match=r"changed by hand \(config.film.spp is 9 there, 8 here\)"):
         open_run(tmp_path / "set", SPEC)
 
