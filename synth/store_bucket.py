@@ -121,7 +121,7 @@ class BucketFolder:
 
     def open_log(self, name: str) -> "_BucketLog":
         """Uploaded anew every few seconds; what is long goes on in another object."""
-        return _BucketLog(self, name)
+        return _BucketLog(self, self._key(name))
 
     @property
     def _client(self) -> ObjectStore:

@@ -98,7 +98,7 @@ def parquet_bytes(table) -> memoryview:
     repeating = [*_TEXT, *_INTEGERS, *(f"{name}.list.element" for name in (*_LISTS, "refused"))]
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink, compression="zstd", use_dictionary=repeating, column_encoding=encodings)
-    return memoryview(sink.getvalue())
+    return memoryview(sink.getvalue()).cast("B")  # unsigned bytes, as everybody expects
 
 
 def _columns(rows: list[Row], shard: int) -> dict[str, list]:

@@ -1,6 +1,11 @@
 """Fixtures that several files share: a library of balls without Blender, and one that came through Blender."""
 
 import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +70,35 @@ def blender(scans, skies):
     renderer = make_renderer("cycles", scans.store, skies.store)
     yield renderer
     renderer.close()
+
+
+_S3_SERVER = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on an S3 server of this machine, and the environment that says how to reach it."""
+    for name in ("obstore", "moto"):
+        if find_spec(name) is None:
+            pytest.skip(f"no {name}: pip install 'synth[test]'")
+    command = [sys.executable, "-c", _S3_SERVER]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL, text=True) as server:
+        endpoint = f"http://127.0.0.1:{int(server.stdout.readline())}"
+        with pytest.MonkeyPatch.context() as patch:
+            for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+                patch.setenv(f"AWS_{key}", "test")
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_ENDPOINT_URL", endpoint)
+            urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")).close()
+            yield "s3://bucket"
+        server.kill()
 
 
 @pytest.fixture(scope="session")
