@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field, StringConstraints
 from synth.codec import MEMBER_FACTS
 from synth.recipe import canonical_json, canonical_sha256
 from synth.store_folder import Folder
-from synth.store_record import LARGEST_JSON, RunFile, Sha256, StoreError, read_model, read_record, root_hash
-from synth.store_table import TableBuilder, parquet_bytes
+from synth.store_gather import gather_rows
+from synth.store_record import LARGEST_JSON, RunFile, Sha256, StoreError, read_model
+from synth.store_table import parquet_bytes
 from synth.store_write import Run
 
 Manifest = dict[str, Any]
@@ -79,7 +80,7 @@ def commit(run: Run, *, lineage: dict) -> Manifest:
     latest = read_manifest(folder)
     if latest is not None and is_current(run, latest) and not _shard_fault(folder, latest):
         return latest
-    table, manifest = gather(run)
+    table, manifest = gather(run, one_process=False)
     if not table.num_rows:
         raise StoreError(f"{run.out}: no shard is sealed yet; run `synth render` again")
     fault = _shard_fault(folder, manifest)
@@ -96,35 +97,29 @@ def commit(run: Run, *, lineage: dict) -> Manifest:
     return manifest
 
 
-def gather(run: Run):
-    """All sealed units as (pyarrow table, manifest without its index), records read one at a time."""
+def gather(run: Run, one_process: bool = True):
+    """All sealed units as (pyarrow table, manifest without its index). one_process: see `gather_rows`."""
     spec = read_model(RunFile, run.folder, run.file).spec
-    builder, next_index = TableBuilder(), 0
-    for unit in run.units():
-        # Two runs of different N at the same time may seal overlapping units; their common samples are the same.
-        if unit.last >= next_index:
-            builder.add(read_record(run.folder, run.record_name(unit)), next_index)
-            next_index = unit.last + 1
-    table = builder.table()
+    rows = gather_rows(run, one_process)
     manifest = {
         "format": MANIFEST_FORMAT,
         "name": None,
         "version": None,
         "parents": [],
         "spec_sha256": canonical_sha256(spec),
-        "root": root_hash(builder.contents()),
+        "root": rows.root,
         "index": None,
-        "shards": builder.shards,
+        "shards": rows.shards,
         "members": MEMBER_FACTS,
         "environments": [
             {"env_id": env_id, "samples": count, "facts": _environment(run, env_id)}
-            for env_id, count in sorted(builder.environments.items())
+            for env_id, count in sorted(rows.environments.items())
         ],
         "licences": _licences(spec),
         "assets": {kind: spec.get(kind, []) for kind in ("scans", "backgrounds")},
         "conventions": CONVENTIONS,
     }
-    return table, manifest
+    return rows.table, manifest
 
 
 def read_manifest(folder: Folder) -> Manifest | None:

@@ -38,6 +38,11 @@ def place_of(text: Path | str) -> Place:
     return f"{scheme}://{rest}"
 
 
+def is_shared(place: Place) -> bool:
+    """Whether other processes see it, too."""
+    return not (isinstance(place, str) and place.startswith("memory://"))
+
+
 def check_name(place: Place, name: str) -> str:
     """The name, if it is one inside of a place: relative, no empty part, no `.` or `..`. Raises StoreError."""
     if not _is_inside(name):

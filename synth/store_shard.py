@@ -37,8 +37,13 @@ def locate(lengths: Mapping[str, int], start: int = 0) -> tuple[dict[str, int], 
     offsets, end = {}, start
     for extension in (name for name in MEMBERS if name in lengths):
         offsets[extension] = end + BLOCK
-        end += BLOCK + lengths[extension] + -lengths[extension] % BLOCK
+        end = end_of_member(end + BLOCK, lengths[extension])
     return offsets, end
+
+
+def end_of_member(offset: int, length: int) -> int:
+    """Where the padding ends behind a member's data: there the next header begins."""
+    return offset + length + -length % BLOCK
 
 
 def split(sample_id: str, lengths: Mapping[str, int], data: bytes) -> dict[str, bytes]:

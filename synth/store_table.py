@@ -1,16 +1,15 @@
 """The columns of the index: one row per sample, flat enough to filter on in any Parquet reader.
 
 Hashes of single members and arrays stay in the unit records: as columns they would be 180 MB of 500 000 samples'
-index. Next: `synth.store_index` makes a version of the table.
+index. Next: `synth.store_gather` fills the table.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
+from operator import attrgetter
 
 from synth.codec import MEMBERS
-from synth.recipe import canonical_sha256
-from synth.store_record import Row, UnitRecord
+from synth.store_record import Row, UnitRecord, root_line
 
 #: Columns taken from a row as they are, with their Arrow types. 32-bit floats: for filtering, not for geometry.
 _TEXT = ("split", "background", "framing", "env_id")
@@ -21,6 +20,9 @@ _FLOATS = (
 )  # fmt: skip
 _INTEGERS = ("width", "height", "attempt", "back_faces", "leaning_normals", "unproven_depth")
 _HASHES = ("content_sha256", "recipe_sha256", "pixels_sha256")
+
+#: Rows of a batch: Arrow costs as much for a column of a hundred as for one of thousands.
+_BATCH = 2048
 
 
 def offset_column(extension: str) -> str:
@@ -52,36 +54,44 @@ def schema():
 class TableBuilder:
     """Unit records in, in ascending order; a table and what a manifest says of it out."""
 
-    def __init__(self):
+    def __init__(self, shard: int):
+        """shard: number of the first record's shard."""
+        self._shard = shard
+        self._columns: dict[str, list] = {name: [] for name in schema().names}  # of rows in no batch yet
         self._batches: list = []
         self.shards: list[dict] = []
-        """As the manifest lists them; column `shard` counts in it."""
+        """As the manifest lists them."""
+        self.root_lines = bytearray()
+        """What the root hashes of the rows."""
         self.environments: Counter[str] = Counter()
         """Samples by env_id."""
 
     def add(self, record: UnitRecord, first: int) -> None:
         """Appends the record's rows from index `first` on."""
-        import pyarrow as pa
-
         rows = [row for row in record.rows if row.index >= first]
-        columns = _columns(rows, len(self.shards))
-        self._batches.append(pa.RecordBatch.from_pydict(columns, schema=schema()))
+        for name, values in _columns(rows, self._shard + len(self.shards)).items():
+            self._columns[name] += values
+        self.root_lines += b"".join(root_line(row.id, row.content_sha256) for row in rows)
         self.shards.append(
             {"path": f"shards/{record.shard}", "bytes": record.bytes, "sha256": record.sha256, "samples": len(rows)}
         )
         self.environments.update(row.env_id for row in rows)
+        if len(self._columns["index"]) >= _BATCH:
+            self._flush()
 
     def table(self):
         """All rows so far, ascending by index."""
         import pyarrow as pa
 
+        self._flush()
         return pa.Table.from_batches(self._batches, schema=schema())
 
-    def contents(self) -> Iterator[tuple[str, str]]:
-        """(sample_id, content_sha256) of all rows so far."""
-        for batch in self._batches:
-            for name, content in zip(batch["sample_id"], batch["content_sha256"], strict=True):
-                yield name.as_py(), content.as_py().hex()
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        self._batches.append(pa.RecordBatch.from_pydict(self._columns, schema=schema()))
+        for values in self._columns.values():
+            values.clear()
 
 
 def parquet_bytes(table) -> memoryview:
@@ -108,7 +118,7 @@ def _columns(rows: list[Row], shard: int) -> dict[str, list]:
         "shard": [shard] * len(rows),
         "content_sha256": [bytes.fromhex(row.content_sha256) for row in rows],
         "recipe_sha256": [bytes.fromhex(row.recipe_sha256) for row in rows],
-        "pixels_sha256": [bytes.fromhex(canonical_sha256(row.pixels_sha256)) for row in rows],
+        "pixels_sha256": [bytes.fromhex(row.pixels_hash) for row in rows],
         "refused": [[reason for _, reason, _ in row.refused] for row in rows],
     }
     for extension in MEMBERS:
@@ -116,5 +126,5 @@ def _columns(rows: list[Row], shard: int) -> dict[str, list]:
         columns[offset_column(extension)] = [place[0] for place in places]
         columns[length_column(extension)] = [place[1] for place in places]
     for name in (*_TEXT, *_LISTS, *_INTEGERS, *_FLOATS):
-        columns[name] = [getattr(row, name) for row in rows]
+        columns[name] = list(map(attrgetter(name), rows))
     return columns

@@ -16,12 +16,12 @@ import pyarrow.parquet as parquet
 import pytest
 from test_store_write import SPEC, finished, in_child, write
 
-from synth import store_open
+from synth import store_gather, store_open
 from synth.codec import MEMBERS, decode_sample
-from synth.recipe import canonical_json
+from synth.recipe import canonical_json, canonical_sha256
 from synth.store import Dataset, StoreError
-from synth.store_index import commit
-from synth.store_record import root_hash
+from synth.store_index import commit, gather
+from synth.store_record import Row, content_hash, root_hash
 from synth.store_write import Unit, open_run
 
 
@@ -361,6 +361,36 @@ def test_a_hostile_record_is_refused(small, name):
     for use in (Dataset, lambda _: commit(run, lineage={})):
         with pytest.raises(StoreError, match=r"units/00000000-00000004\.json"):
             use(small)
+
+
+def test_records_read_by_several_processes_make_the_same_version(tmp_path, monkeypatch):
+    """Pieces of two units: their shards count on, the root goes on, the first hostile record stops it all."""
+    out = tmp_path / "set"
+    for n in (3, 5, 8, 9, 12):
+        run = write(out, n)
+    monkeypatch.setattr(store_gather, "_PIECE", 2)
+    table, manifest = gather(run)
+    assert len(manifest["shards"]) == 5 and table["shard"].to_pylist() == [0] * 3 + [1] * 2 + [2] * 3 + [3] + [4] * 3
+    monkeypatch.setattr(store_gather, "_FEW", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    both = gather(run, one_process=False)
+    assert both[0].equals(table) and both[1] == manifest
+    record = out / run.record_name(Unit(5, 7))
+    record.write_text(record.read_text().replace('"width":24', '"width":0'))
+    for one_process in (True, False):
+        with pytest.raises(StoreError, match=r"00000005-00000007\.json: rows\.0\.width"):
+            gather(run, one_process)
+
+
+def test_hashes_of_a_row_are_those_of_canonical_json(committed):
+    for position in (0, 3, 139):
+        row = Row.model_validate(finished(position)[1])
+        pairs = sorted([name, entry[2]] for name, entry in row.members.items())
+        assert row.content_sha256 == canonical_sha256(pairs) == content_hash(dict(pairs))
+        assert row.pixels_hash == canonical_sha256(row.pixels_sha256)
+    odd = {'q"\\\n\t\x01\x7f é 𝄞': "0" * 64, "/a": "1" * 64}
+    assert content_hash(odd) == canonical_sha256(sorted(map(list, odd.items())))
+    assert row.model_copy(update={"pixels_sha256": odd}).pixels_hash == canonical_sha256(odd)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"null", b"[" * 100000, b"\xff\xfe", b'{"format":"synth-unit/1"}'])

@@ -271,6 +271,19 @@ def test_units_sealed_for_two_sizes_at_once_count_their_common_samples_once(tmp_
     assert [shard["samples"] for shard in manifest["shards"]] == [5, 2]
 
 
+def test_only_what_is_sealed_is_swept(tmp_path):
+    """Staged ids before, between, inside and behind sealed ranges."""
+    run = open_run(tmp_path / "set", SPEC)
+    for unit in (Unit(2, 3), Unit(6, 6)):
+        for index in unit.ids:
+            run.stage(*finished(index))
+        run.seal_if_complete(unit)
+    for index in range(9):
+        run.stage(*finished(index))
+    run.sweep_staging()
+    assert run.staged_ids() == {0, 1, 4, 5, 7, 8} and run.sealed_ids() == (range(2, 4), range(6, 7))
+
+
 DAMAGE = {
     "a flipped byte of a picture": ("tar", lambda data: data[:700] + bytes([data[700] ^ 1]) + data[701:]),
     "a flipped byte of a header": ("tar", lambda data: bytes([data[0] ^ 1]) + data[1:]),
