@@ -160,10 +160,11 @@ def _render_all(job: Job, args: argparse.Namespace, out: Place, places: Places |
 
         limits = cli_farm.limits_of(args)
         tally = render_dataset(job, store_run, plan, places, args.max_refused, on_fate, limits, record.journal.event)
-        manifest = commit(store_run, lineage={})
+        manifest = commit(store_run, lineage={}, processes=cli_library.core_count())
     _report_run(tally, job.config)
     say(f"dataset: {out} ({manifest['index']['rows']} images, root {manifest['root'][:12]})")
-    say(f"next: synth check {args.out}; synth view {args.out}")
+    page = " --out page" if isinstance(out, str) else ""  # a page is a local file
+    say(f"next: synth check {args.out}; synth view {args.out}{page}")
     return 0
 
 

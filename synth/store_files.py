@@ -219,8 +219,12 @@ def _hashed(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]
 def _write_temporary(place: Path, chunks: Iterable[bytes]) -> Path:
     """A new durable file in `tmp/` with these bytes; none is left behind on an error."""
     path = place / "tmp" / uuid.uuid4().hex
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except FileNotFoundError:  # the first file of a dataset
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o666)
     try:
         try:
             for chunk in chunks:

@@ -5,7 +5,6 @@ seconds of one core. Next: `synth.store_index` makes a version of the table.
 """
 
 import hashlib
-import os
 import signal
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -47,17 +46,19 @@ class Gathered:
     """See `synth.store_record.root_hash`."""
 
 
-def gather_rows(run: Run, one_process: bool) -> Gathered:
+def gather_rows(run: Run, processes: int) -> Gathered:
     """Reads all unit records of a run. Raises StoreError naming the first that is not what it should be.
 
-    one_process: starts no others, as is right in a library's call: they import the program's main module again.
+    processes: 1 stays in this one. More import the program's main module again, which only a program can know to be
+    harmless; they are started where they save time.
     """
     import pyarrow as pa
 
     tasks = list(_tasks(run))
-    few = sum(len(units) for _, units in tasks) < _FEW or not is_shared(run.out)
+    if sum(len(units) for _, units in tasks) < _FEW or not is_shared(run.out):
+        processes = 1
     tables, shards, environments, root = [], [], Counter(), hashlib.sha256()
-    with _mapping(1 if one_process or few else min(_MOST_PROCESSES, len(os.sched_getaffinity(0)))) as each:
+    with _mapping(min(processes, _MOST_PROCESSES)) as each:
         for table, piece_shards, piece_environments, lines in each(partial(_read_piece, run.folder), tasks):
             tables.append(table)
             shards += piece_shards

@@ -69,18 +69,19 @@ class _ManifestCheck(BaseModel):
     shards: tuple[_ShardEntry, ...] = Field(min_length=1)
 
 
-def commit(run: Run, *, lineage: dict) -> Manifest:
+def commit(run: Run, *, lineage: dict, processes: int = 1) -> Manifest:
     """Makes all sealed units of the run the latest version of its dataset; returns the manifest.
 
     lineage: how it came about (hosts, times, revisions: JSON values), added to `run.json`; part of no hash. With
-    nothing new sealed, the manifest is the one that was there and no file is written.
+    nothing new sealed, the manifest is the one that was there and no file is written. processes: see
+    `synth.store_gather.gather_rows`.
     """
     folder = run.folder
     _remember(run, lineage)
     latest = read_manifest(folder)
     if latest is not None and is_current(run, latest) and not _shard_fault(folder, latest):
         return latest
-    table, manifest = gather(run, one_process=False)
+    table, manifest = gather(run, processes)
     if not table.num_rows:
         raise StoreError(f"{run.out}: no shard is sealed yet; run `synth render` again")
     fault = _shard_fault(folder, manifest)
@@ -97,10 +98,10 @@ def commit(run: Run, *, lineage: dict) -> Manifest:
     return manifest
 
 
-def gather(run: Run, one_process: bool = True):
-    """All sealed units as (pyarrow table, manifest without its index). one_process: see `gather_rows`."""
+def gather(run: Run, processes: int = 1):
+    """All sealed units as (pyarrow table, manifest without its index). processes: see `gather_rows`."""
     spec = read_model(RunFile, run.folder, run.file).spec
-    rows = gather_rows(run, one_process)
+    rows = gather_rows(run, processes)
     manifest = {
         "format": MANIFEST_FORMAT,
         "name": None,

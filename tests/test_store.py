@@ -372,14 +372,13 @@ def test_records_read_by_several_processes_make_the_same_version(tmp_path, monke
     table, manifest = gather(run)
     assert len(manifest["shards"]) == 5 and table["shard"].to_pylist() == [0] * 3 + [1] * 2 + [2] * 3 + [3] + [4] * 3
     monkeypatch.setattr(store_gather, "_FEW", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    both = gather(run, one_process=False)
+    both = gather(run, processes=2)
     assert both[0].equals(table) and both[1] == manifest
     record = out / run.record_name(Unit(5, 7))
     record.write_text(record.read_text().replace('"width":24', '"width":0'))
-    for one_process in (True, False):
+    for processes in (1, 2):
         with pytest.raises(StoreError, match=r"00000005-00000007\.json: rows\.0\.width"):
-            gather(run, one_process)
+            gather(run, processes)
 
 
 def test_hashes_of_a_row_are_those_of_canonical_json(committed):
