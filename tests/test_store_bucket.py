@@ -135,6 +135,7 @@ def test_a_forked_process_is_told_what_it_cannot_do(five):
     Dataset(five[0])
 
     def read():
+        signal.alarm(20)  # without the check it waits for ever
         with pytest.raises(StoreError, match="multiprocessing's 'spawn'"):
             Dataset(five[0])
 
