@@ -266,9 +266,11 @@ def test_real_workers_killed_and_stopped_give_the_same_bytes(job, tmp_path):
         if number in strikes:
             struck.append(_actors()[-1])
             os.kill(struck[-1], strikes[number])
-    lost = {pid for kind, pid in events if kind == "worker_lost"}
-    drained = {pid for kind, pid in events if kind == "worker_drained"}
-    assert len(struck) == 4 and lost <= set(struck[:3]) and drained <= {struck[3]}
+    # A worker struck before it had told its process has none to name.
+    lost = [pid for kind, pid in events if kind == "worker_lost"]
+    drained = [pid for kind, pid in events if kind == "worker_drained"]
+    assert len(struck) == 4 and len(lost) <= 3 and len(drained) <= 1
+    assert set(lost) <= {None, *struck[:3]} and set(drained) <= {struck[3]}
     assert plan_work(run, 60).units == ()
     assert (shards(tmp_path / "farm"), commit(run, lineage={})["root"]) == alone
 
