@@ -16,7 +16,7 @@ from torch import Tensor
 
 from synth.errors import UserError
 from train.model import DenseModel, Spec, build_model, spec_of
-from train.sapiens import SapiensBackbone, SapiensSpec, resize_positions
+from train.sapiens import SapiensBackbone, resize_positions
 
 #: Where a checkpoint of ours says what it is: {"arch", "task", "size", ...}.
 _META = "synth"
@@ -33,7 +33,7 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds: tensors by official name, what it says of itself (empty if it is not ours), if it has a head."""
+    """What a file holds: tensors by official name, what it says of itself ({} if it is not ours), if it has a head."""
 
     path: Path
     tensors: dict[str, Tensor]

@@ -16,7 +16,7 @@ _SILOG_FLOOR = 1e-6
 
 
 def silog(prediction: Tensor, target: Tensor, mask: Tensor, floor: float = _SILOG_FLOOR) -> Tensor:
-    """Scale-invariant logarithmic error, sqrt(mean d^2 - mean(d)^2 / 2) with d the difference of logs, mean over images.
+    """Scale-invariant logarithmic error: sqrt(mean d^2 - mean(d)^2 / 2), d the difference of logs; mean over images.
 
     As the official v1 training has it: predictions below `floor` are raised to it and get no gradient there.
     Source: Eigen et al. 2014, eq. 4, under a root.
@@ -122,7 +122,7 @@ def points_on_rays(prediction: Tensor, K: Tensor, mask: Tensor) -> Tensor:
 
 
 def points_normal(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Between the normals that both sets of points (metres) make with their neighbours: 1 - cosine, and mean |difference|."""
+    """Of the normals that points (metres) make with their neighbours: 1 - cosine, and mean |difference|."""
     ours, theirs = (_normals_of(_quiet(points, mask)) for points in (prediction, target))
     both = mask[..., 1:, :-1] * mask[..., :-1, 1:] * mask[..., :-1, :-1]
     spread = (ours - theirs).abs().mean(1, keepdim=True)

@@ -19,16 +19,12 @@ ARCHS: dict[str, Spec] = {
     "sapiens_0.6b": SapiensSpec(1280, 32, 16),
     "sapiens_1b": SapiensSpec(1536, 40, 24),
     "sapiens_2b": SapiensSpec(1920, 48, 32),
-    "tiny2": Sapiens2Spec(
-        128, 18, 4, (96, 64, 48, 32), (96, 64, 48, 32), (32, 24, 16), (96, 64, 32), size=(256, 192)
-    ),
+    "tiny2": Sapiens2Spec(128, 18, 4, (96, 64, 48, 32), (96, 64, 48, 32), (32, 24, 16), (96, 64, 32), size=(256, 192)),
     "sapiens2_0.1b": Sapiens2Spec(768, 12, 12),
     "sapiens2_0.4b": Sapiens2Spec(1024, 24, 16),
     "sapiens2_0.8b": Sapiens2Spec(1280, 32, 16),
     "sapiens2_1b": Sapiens2Spec(1536, 40, 24),
-    "sapiens2_5b": Sapiens2Spec(
-        2432, 56, 32, (1536, 768, 512, 256), (1536, 768, 768, 768), (128, 64, 32)
-    ),
+    "sapiens2_5b": Sapiens2Spec(2432, 56, 32, (1536, 768, 512, 256), (1536, 768, 768, 768), (128, 64, 32)),
 }
 TASKS = ("depth", "normal", "pointmap")
 

@@ -72,7 +72,9 @@ def canonical_points(depth: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
     OpenCV's camera frame. Canonical: as if the focal length were the picture's width, 768 px at 1024 x 768.
     """
     height, width = depth.shape[-2:]
-    v, u = torch.meshgrid(*(torch.arange(n, device=K.device, dtype=torch.float32) for n in (height, width)), indexing="ij")
+    v, u = torch.meshgrid(
+        *(torch.arange(n, device=K.device, dtype=torch.float32) for n in (height, width)), indexing="ij"
+    )
     x = (u - K[:, :1, 2:]) / K[:, :1, :1]
     y = (v - K[:, 1:2, 2:]) / K[:, 1:2, 1:2]
     scale = width / K[:, 0, 0]

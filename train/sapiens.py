@@ -113,7 +113,7 @@ class SapiensBackbone(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """(B, C, h, w) features -> (B, 1, 16h, 16w), no activation: relative depth, 0 near, 1 far in the official training."""
+    """(B, C, h, w) features -> (B, 1, 16h, 16w), no activation: relative depth, officially 0 near, 1 far."""
 
     def __init__(self, spec: SapiensSpec):
         super().__init__()
@@ -128,7 +128,7 @@ class DepthHead(nn.Module):
 
 
 class NormalHead(nn.Module):
-    """(B, C, h, w) features -> (B, 3, 8h, 8w), no activation, not of unit length; enlarged twice for loss and output."""
+    """(B, C, h, w) features -> (B, 3, 8h, 8w), no activation, not of unit length; enlarged for loss and output."""
 
     def __init__(self, spec: SapiensSpec):
         super().__init__()

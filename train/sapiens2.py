@@ -1,4 +1,4 @@
-"""Sapiens2: a transformer with register tokens, rotary positions and grouped queries, and its normal and pointmap heads.
+"""Sapiens2: a transformer with registers, rotary positions and grouped queries; its normal and pointmap heads.
 
 Written from the description of the architecture (arXiv 2604.21681 and the names and shapes of its checkpoints), under
 the official parameter names. Which sizes there are: `train.model`.
@@ -100,7 +100,7 @@ class Block(nn.Module):
 
 
 class RopeEmbed(nn.Module):
-    """Sine and cosine of every patch's position, for `rotate`. In bfloat16: the released weights are trained with it."""
+    """Sine and cosine of every patch's position, for `rotate`. In bfloat16, as the released weights were trained."""
 
     def __init__(self, width: int):
         super().__init__()

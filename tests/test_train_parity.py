@@ -1,0 +1,75 @@
+"""Our models against the official ones: names and shapes of every size, and the tiny models' features and outputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
+from train.checkpoint import load_weights, read_weights  # noqa: E402
+from train.model import ARCHS, build_model, spec_of, tasks_of  # noqa: E402
+from train.sapiens import SapiensSpec  # noqa: E402
+from train.sapiens2 import Sapiens2Spec  # noqa: E402
+
+TINY = {
+    "v1_depth": (SapiensSpec(64, 3, 4, 24, 24, (256, 192)), "depth"),
+    "v1_normal": (SapiensSpec(64, 3, 4, 24, 24, (256, 192)), "normal"),
+    "v2_normal": (Sapiens2Spec(64, 18, 4, normal_up=(32, 24, 16, 8), last=(8, 8, 8), size=(256, 192)), "normal"),
+}
+OFFICIAL = [(arch, task) for arch in ARCHS if not arch.startswith("tiny") for task in tasks_of(ARCHS[arch])]
+
+
+@pytest.fixture
+def specs(shared) -> Path:
+    return shared.parent / "specs"
+
+
+@pytest.mark.parametrize("arch,task", OFFICIAL)
+def test_parity_of_names_shapes_and_types(specs, arch, task):
+    generation = "v2" if arch.startswith("sapiens2") else "v1"
+    wanted = [
+        line.split("\t") for line in (specs / "keys" / f"{generation}_{task}_{arch}.keys.tsv").read_text().splitlines()
+    ]
+    with torch.device("meta"):
+        model = build_model(spec_of(arch, task), task)
+    ours = [[name, str(list(t.shape)), str(t.dtype).removeprefix("torch.")] for name, t in model.state_dict().items()]
+    assert sorted(ours) == sorted(wanted)
+    total = {
+        (row[1], row[2]): row[5] for row in map(str.split, (specs / "keys" / "params.tsv").read_text().splitlines())
+    }
+    assert str(sum(p.numel() for p in model.parameters())) == total[arch, task]
+
+
+def _tiny(specs: Path, name: str):
+    spec, task = TINY[name]
+    model = build_model(spec, task).eval()
+    load_weights(model, read_weights(specs / "parity" / f"{name}_tiny_256x192.safetensors"))
+    recorded = np.load(specs / "parity" / f"{name}_tiny_256x192.io.npz")
+    return model, {key: torch.from_numpy(recorded[key]) for key in ("x", "feat", "y")}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_parity_of_features_and_outputs(specs, name):
+    model, recorded = _tiny(specs, name)
+    with torch.no_grad():
+        features = model.backbone(recorded["x"])
+        assert (features - recorded["feat"]).abs().max() < 1e-4
+        assert (model.decode_head(features) - recorded["y"]).abs().max() < 1e-4
+
+
+def test_parity_needs_the_shifted_patches_of_normals(specs):
+    model, recorded = _tiny(specs, "v1_normal")
+    model.backbone.patch_embed.projection.padding = (0, 0)
+    with torch.no_grad():
+        assert (model.backbone(recorded["x"]) - recorded["feat"]).abs().mean() > 0.05
+
+
+def test_parity_needs_positions_in_bfloat16(specs, monkeypatch):
+    model, recorded = _tiny(specs, "v2_normal")
+    exact = lambda x, rope: rotate(x.double(), rope)  # noqa: E731
+    from train import sapiens2
+
+    rotate = sapiens2.rotate
+    monkeypatch.setattr(sapiens2, "rotate", lambda x, rope: exact(x, tuple(t.double() for t in rope)))
+    with torch.no_grad():
+        assert (model.backbone(recorded["x"]) - recorded["feat"]).abs().max() > 1e-3
