@@ -17,7 +17,7 @@ del sys.path[0]  # this folder, where `train` is this file and not the package
 import torch  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from train.model import ARCHS, build_model, initialise, normalise, spec_of  # noqa: E402
+from train.model import ARCHS, build_model, initialise, layout, normalise, spec_of  # noqa: E402
 from train.objective import Labels, losses_of  # noqa: E402
 from train.optim import PRESETS, make_optimizer, set_rate  # noqa: E402
 
@@ -53,7 +53,7 @@ def measure(arch: str, task: str, mode: str, arguments: argparse.Namespace, devi
     spec = spec_of(arch, task)
     model = build_model(spec, task)
     initialise(model, 0)
-    model.to(device, memory_format=torch.channels_last).train()
+    model.to(device, memory_format=layout(device)).train()
     model.backbone.checkpointing = arguments.checkpointing
     schedule = PRESETS["ours"]
     optimizer = make_optimizer(model, spec.layers, schedule)
@@ -61,12 +61,12 @@ def measure(arch: str, task: str, mode: str, arguments: argparse.Namespace, devi
     run = torch.compile(model) if mode == "compiled" else model
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    begun, seconds = time.perf_counter(), []
+    begun, first, seconds = time.perf_counter(), 0.0, []
     for step in range(arguments.steps):
         started = time.perf_counter()
         set_rate(optimizer, schedule, step, 1000)
         with torch.autocast(device.type, torch.bfloat16):
-            prediction = run(normalise(rgb).contiguous(memory_format=torch.channels_last))
+            prediction = run(normalise(rgb))
         losses = losses_of(task, "ours", prediction, labels)
         losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)

@@ -22,10 +22,17 @@ COMMANDS = {
     "view": ("synth.cli_view", "gallery page and contact sheet of a dataset"),
     "status": ("synth.cli_status", "how far a run is, from any terminal or machine that sees its folder"),
     "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, get"),
+    "train": ("train.cli_train", "finetune a depth, normal or pointmap head on a dataset"),
+    "eval": ("train.cli_eval", "the papers' metrics of a model on people it has not seen"),
+    "predict": ("train.cli_predict", "depth, normals or points of your own pictures"),
     "config": ("synth.cli_config", "every option of the config with its default and unit; the JSON schema"),
     "assets": ("synth.cli_assets", "demo scans and backgrounds: list, fetch, verify"),
     "doctor": ("synth.cli_doctor", "is this machine able to render? names what is missing and the command that helps"),
 }
+
+#: Packages that an extra brings: `render`, or `train` for its commands. A render node has no torch, a training node no
+#: Blender.
+_FROM_EXTRAS = ("bpy", "embreex", "ray", "safetensors", "scipy", "torch", "trimesh")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +75,11 @@ def _run(module, args: argparse.Namespace) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UserError | OSError):
             print(f"synth: {text}", file=sys.stderr)
+        elif isinstance(error, ModuleNotFoundError) and error.name in _FROM_EXTRAS:
+            extra = "train" if module.__name__.startswith("train.") else "render"
+            print(
+                f"synth: this needs {error.name}, which is not installed: pip install 'synth[{extra}]'", file=sys.stderr
+            )
         else:
             print(f"synth: internal error, {type(error).__name__}: {text} (--debug shows where)", file=sys.stderr)
         return 1

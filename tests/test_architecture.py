@@ -24,6 +24,14 @@ LAYERS = [
     {"synth.pipeline", "renderers.trial"},
     {"synth.version", "synth.doctor"},
     {"synth.cli"},
+    {"train.config", "train.metrics", "train.sapiens", "train.losses", "train.frame", "train.augment"},
+    {"train.sapiens2", "train.examples", "train.data", "train.objective", "train.optim"},
+    {"train.model"},
+    {"train.checkpoint", "train.predict", "train.process"},
+    {"train.evaluate", "train.panel", "train.run", "train.state", "train.tiles"},
+    {"train.trainer", "train.output"},
+    {"train.launch"},
+    {"train.cli"},
 ]  # fmt: skip
 
 #: Imports by name inside a function that may point upwards, with the reason.
@@ -39,8 +47,9 @@ UNPICKLER = "synth.scans_unpickle"
 ONLY_IN = {
     "bpy": ("renderers.blender", "renderers.importers"),
     "mathutils": ("renderers.blender", "renderers.importers"),
-    "ray": ("synth.pipeline",),
+    "ray": ("synth.pipeline", "train.launch"),
     "torch": ("train",),
+    "safetensors": ("train.checkpoint",),
     "embreex": ("renderers.raycast",),
     "pyarrow": ("synth.store", "synth.version"),
     "obstore": ("synth.store_bucket",),
@@ -85,8 +94,6 @@ MODULES = modules()
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_to_lower_layers(module):
-    if module.startswith("train."):
-        return
     for name in imports(MODULES[module]):
         if name.split(".")[0] not in ("synth", "renderers", "train") or name in ("synth", "renderers"):
             continue
@@ -121,7 +128,7 @@ def test_no_hidden_chance_clock_or_pickle(module):
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
             assert keywords.get("allow_pickle") == "False", f"{module}: np.load without allow_pickle=False"
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
-            speaking = ("synth.cli", "renderers.importers", "renderers.blender_tryout")
+            speaking = ("synth.cli", "renderers.importers", "renderers.blender_tryout", "train.launch")
             assert module.startswith(speaking), f"{module} prints"
 
 
@@ -159,3 +166,34 @@ def test_a_render_node_needs_no_torch_and_synth_needs_no_bpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_training_node_needs_no_blender_and_its_help_no_torch():
+    code = (
+        "import sys\n"
+        "for name in ('bpy', 'embreex', 'scipy', 'trimesh', 'ray'): sys.modules[name] = None\n"
+        "import train.cli_train, train.cli_eval, train.cli_predict\n"
+        "assert 'torch' not in sys.modules\n"
+        "import train.trainer, train.tiles, train.output\n"
+    )
+    pytest.importorskip("torch", reason="no torch: scripts/setup --train")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_without_torch_one_line_says_what_to_install(command):
+    arguments = {
+        "train": ["depth", "--data", "x", "--arch", "tiny", "--steps", "1", "--out", "run"],
+        "eval": ["--data", "x", "--checkpoint", "y.pth"],
+        "predict": ["z.png", "--checkpoint", "y.pth", "--out", "maps"],
+    }[command]
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from synth.cli import main\n"
+        f"sys.exit(main([{command!r}, *{arguments!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.strip() == "synth: this needs torch, which is not installed: pip install 'synth[train]'"

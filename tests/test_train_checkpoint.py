@@ -166,7 +166,7 @@ def test_nan_weights_are_refused(tmp_path):
     tensors = make().state_dict()
     tensors["backbone.ln1.bias"][3] = torch.nan
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="NaN or infinite weights in backbone.ln1.bias"):
+    with pytest.raises(CheckpointError, match=r"NaN or infinite weights in backbone\.ln1\.bias"):
         read_weights(tmp_path / "a.safetensors")
 
 

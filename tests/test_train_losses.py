@@ -1,6 +1,7 @@
 """Losses against closed forms, finite differences and what they must not be blind to."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -71,10 +72,10 @@ def test_gradients_are_finite_whatever_comes(task, preset, what):
     prediction = perfect(task, labels)
     prediction = tuple(torch.randn_like(p) for p in prediction) if task == "pointmap" else torch.randn_like(prediction)
     if what == "empty":
-        labels = Labels(labels.mask & False, labels.depth, labels.normal, labels.trust, labels.K)
+        labels = replace(labels, mask=labels.mask & False)
     if what == "nan outside":
         hole = torch.where(labels.mask, 0.0, torch.nan)
-        labels = Labels(labels.mask, labels.depth + hole, labels.normal + hole, labels.trust, labels.K)
+        labels = replace(labels, depth=labels.depth + hole, normal=labels.normal + hole)
     if what == "zero":
         prediction = tuple(p * 0 for p in prediction) if task == "pointmap" else prediction * 0
     if what == "half precision":
@@ -172,9 +173,7 @@ def test_a_wrong_lens_after_a_crop_is_seen():
     right = losses_of("pointmap", "ours", (points, scale), labels)
     K = labels.K.clone()
     K[:, 0, 2] += 3  # the crop forgot to move the principal point
-    wrong = losses_of(
-        "pointmap", "ours", (points, scale), Labels(labels.mask, labels.depth, labels.normal, labels.trust, K)
-    )
+    wrong = losses_of("pointmap", "ours", (points, scale), replace(labels, K=K))
     assert float(right["rays"]) < 1e-5 < 0.05 < float(wrong["rays"])
 
 
@@ -184,7 +183,7 @@ def test_trust_weighs():
     wrong[..., :9] *= -1
     half = torch.ones_like(labels.trust)
     half[..., :9] = 0
-    trusted = Labels(labels.mask, labels.depth, labels.normal, half, labels.K)
+    trusted = replace(labels, trust=half)
     assert float(losses_of("normal", "ours", wrong, trusted)["cosine"]) < 1e-6
     assert float(losses_of("normal", "ours", wrong, labels)["cosine"]) > 0.1
 
