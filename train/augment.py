@@ -4,7 +4,8 @@ One affine map says where each pixel of the result lies in the stored picture. T
 pixel's footprint; labels are looked up at its centre, among neighbours on the same surface, never across a silhouette.
 Scaling and moving change K, not z; turning the picture turns normals as rolling the camera does.
 
-Every choice comes from the generator that is passed in. The official recipes, for comparison: `train.augment_official`.
+Every choice comes from the generator that is passed in. Named ranges, and the official recipes for comparison:
+`train.augment_presets`.
 """
 
 import io
@@ -66,17 +67,8 @@ class Augment:
     """Probability of another background behind the person, where plates are given."""
 
 
-PRESETS: dict[str, Augment] = {
-    "ours": Augment(
-        zoom=(1.0, 2.5), zoomed=0.6, flip=0.5, turn_deg=20, turned=0.3, colour=0.4, blur=0.15, noise=0.2, jpeg=0.2,
-        resample=0.15, plate=0.5,
-    ),
-    "none": Augment(),
-}  # fmt: skip
-
-
 def augment(
-    arrays: Arrays, size: tuple[int, int], how: Augment, rng: np.random.Generator, plate: Tensor | None
+    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Tensor | None, how: Augment
 ) -> Arrays:
     """A sample as `how` says, in a frame of (H, W) = `size`.
 
@@ -85,7 +77,7 @@ def augment(
     if rng.random() < how.plate and plate is not None:
         arrays = replace_background(arrays, plate)
     arrays = resample(arrays, size, _draw_window(arrays, size, how, rng))
-    return replace(arrays, rgb=_photometric(arrays.rgb, how, rng))
+    return replace(arrays, rgb=photometric(arrays.rgb, how, rng))
 
 
 def fit(arrays: Arrays, size: tuple[int, int]) -> Arrays:
@@ -161,8 +153,9 @@ def _draw_window(arrays: Arrays, size: tuple[int, int], how: Augment, rng: np.ra
             row, column = divmod(int(person[int(chosen * person.size)]), width)
             window = step * np.array([size[1], size[0]])
             centre = np.array([column + 0.5, row + 0.5]) + offset * window
-            room = np.maximum((np.array([width, height]) - window) / 2, 0)  # no black where there is a picture
-            centre = np.clip(centre, middle - room, middle + room)
+            if not turn:  # no black where there is a picture; a turned window could lose the person by it
+                room = np.maximum((np.array([width, height]) - window) / 2, 0)
+                centre = np.clip(centre, middle - room, middle + room)
     return _window(centre, size, step, turn, flip)
 
 
@@ -241,8 +234,8 @@ def _move_lens(K: Tensor, picture_from_frame: np.ndarray, step: float) -> Tensor
     return moved
 
 
-def _photometric(rgb: Tensor, how: Augment, rng: np.random.Generator) -> Tensor:
-    """Colour, blur, resampling, noise, JPEG, each with its probability; labels know nothing of it."""
+def photometric(rgb: Tensor, how: Augment, rng: np.random.Generator) -> Tensor:
+    """(3, H, W) with other colours, resampled, blurred, noisy, through JPEG, each with its probability."""
     do = rng.random(8) < [how.colour] * 4 + [how.resample, how.blur, how.noise, how.jpeg]
     brightness, contrast, saturation, hue = rng.uniform([-32, 0.5, 0.5, -18], [32, 1.5, 1.5, 18])
     size, sigma, spread, quality = rng.uniform([0.3, 0.3, 1, 35], [0.9, 1.5, 8, 95])

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", metavar="HxW", help="size of the pictures, multiples of 16 (default: 1024x768)")
     parser.add_argument("--losses", help="ours, official_v1, official_v2")
     parser.add_argument("--augment", help="ours, official_v1_depth, official_v1_normal, official_v2, none")
+    parser.add_argument("--backgrounds", metavar="DIR", help="photos without people, to put behind half of the samples")
     parser.add_argument("--schedule", help="ours, official_v1, official_v2, scratch")
     parser.add_argument("--precision", choices=["bf16", "fp32"])
     parser.add_argument("--checkpointing", action="store_true", default=None, help="less memory, more work")

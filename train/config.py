@@ -45,6 +45,8 @@ class TrainConfig(BaseModel):
     """`ours`, or `official_v1`, `official_v2` for comparison."""
     augment: str = "ours"
     """What is done to samples: `ours`, `official_v1_depth`, `official_v1_normal`, `official_v2`, `none`."""
+    backgrounds: str | None = None
+    """Folder of photos without people, put behind half of the samples; default: the rendered backgrounds."""
     schedule: str = "ours"
     """Learning rates: `ours`, `official_v1`, `official_v2`, or `scratch` for models without pretrained weights."""
     lr: float | None = Field(None, gt=0)

@@ -7,6 +7,7 @@ normals, integer centres).
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from synth.errors import UserError
 from synth.sample import Sample
 from synth.splits import SPLITS
 from synth.store import Dataset
-from train.augment import Arrays, Augment, augment, fit
+from train.augment import Arrays, fit
+from train.augment_presets import Recipe
+from train.picture import read_picture
 
 #: Batches that are made ahead of the one in use.
 _AHEAD = 3
@@ -54,6 +57,16 @@ def split_positions(dataset: Dataset, split: str) -> np.ndarray:
         sizes = ", ".join(f"{name} {int((splits == name).sum())}" for name in SPLITS)
         raise UserError(f"{dataset.path}: split {split} is empty ({sizes}, all {len(splits)})")
     return positions
+
+
+def find_plates(folder: str | None) -> tuple[Path, ...]:
+    """Photos of a folder, by name. Raises UserError when it holds none."""
+    if folder is None:
+        return ()
+    found = tuple(sorted(path for path in Path(folder).glob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")))
+    if not found:
+        raise UserError(f"--backgrounds {folder}: holds no photo (.jpg, .png)")
+    return found
 
 
 def arrays_of(sample: Sample) -> Arrays:
@@ -94,16 +107,16 @@ class Loader:
         positions: np.ndarray,
         batch: int,
         size: tuple[int, int],
-        how: Augment,
+        recipe: Recipe,
         seed: int,
         threads: int,
         rank: int = 0,
         world: int = 1,
-        plates: tuple[Tensor, ...] = (),
+        plates: tuple[Path, ...] = (),
     ):
-        """size: (H, W) of the batches. plates: (3, h, w) pictures, 0..255, that `how.plate` draws from."""
+        """size: (H, W) of the batches. plates: photos that `recipe` may put behind people."""
         self._dataset, self._positions, self._batch, self._size = dataset, np.asarray(positions), batch, size
-        self._how, self._seed, self._threads, self._rank, self._world = how, seed, threads, rank, world
+        self._recipe, self._seed, self._threads, self._rank, self._world = recipe, seed, threads, rank, world
         self._plates = plates
         self._shards = dataset.shard_numbers[self._positions]
         self._order: tuple[int, np.ndarray] | None = None
@@ -147,8 +160,11 @@ class Loader:
         epoch, position = place
         sample = self._dataset.read(position)
         rng = np.random.default_rng([self._seed, epoch, sample.recipe.index])
-        plate = self._plates[rng.integers(len(self._plates))] if self._plates else None
-        return sample.recipe.index, augment(arrays_of(sample), self._size, self._how, rng, plate)
+        plate = None
+        if self._plates:
+            pixels = read_picture(self._plates[rng.integers(len(self._plates))])
+            plate = torch.from_numpy(pixels).permute(2, 0, 1).float()  # (3, h, w)
+        return sample.recipe.index, self._recipe(arrays_of(sample), self._size, rng, plate)
 
     def _make_plain(self, position: int) -> tuple[int, Arrays]:
         sample = self._dataset.read(int(position))

@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from synth.errors import UserError
 from synth.sample import Sample
 from synth.store import Dataset
+from train.picture import read_picture
 
 #: OpenCV's camera frame to OpenGL's, which Sapiens' normals are in: x right, y up, z towards the camera.
 _GL = np.array([1, -1, -1], np.float32)
-#: Largest picture of a stranger's folder.
-_MOST_PIXELS = 64_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +67,8 @@ def folder_names(folder: Path) -> list[str]:
 def folder_examples(folder: Path, names: list[str]) -> Iterator[Example]:
     """Examples of `rgb/ mask/` and, where there, `depth/*.npy` (metres) and `normal/*.npy|npz` (OpenGL frame)."""
     for name in names:
-        rgb = _picture(folder / "rgb" / f"{name}.png", "RGB")
-        mask = _picture(folder / "mask" / f"{name}.png", "L") > 0
+        rgb = read_picture(folder / "rgb" / f"{name}.png")
+        mask = read_picture(folder / "mask" / f"{name}.png", "L") > 0
         depth = _array(folder / "depth" / f"{name}.npy", rgb.shape[:2])
         normal = _array(folder / "normal" / f"{name}.npy", rgb.shape)
         if normal is None:
@@ -81,16 +79,6 @@ def folder_examples(folder: Path, names: list[str]) -> Iterator[Example]:
             if labels is not None:
                 mask = mask & np.isfinite(labels.reshape(*mask.shape, -1)).all(-1)
         yield Example(name, rgb, mask, depth, normal)
-
-
-def _picture(path: Path, mode: str) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise UserError(f"{path}: {picture.width} x {picture.height} pixels are too many")
-            return np.asarray(picture.convert(mode))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable picture: {error}") from error
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -1,33 +1,21 @@
-"""Maps as files: EXR or NPY, a picture of each, and points as PLY; and the pictures and masks that people bring."""
+"""Maps as files: EXR or NPY, a picture of each, and points as PLY; and the masks that people bring."""
 
 from pathlib import Path
 
 import numpy as np
 import OpenEXR
-from PIL import Image, ImageOps
+from PIL import Image
 
 from synth.errors import UserError
 from synth.report_file import replacing
 from train.panel import depth_image, normal_image
+from train.picture import read_picture
 from train.predict import Maps
-
-_MOST_PIXELS = 200_000_000
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB, turned as its EXIF says. Raises UserError."""
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise UserError(f"{path}: {picture.width} x {picture.height} pixels are too many")
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable picture: {error}") from error
 
 
 def read_mask(folder: Path, name: str, shape: tuple[int, int]) -> np.ndarray:
     """(H, W) bool of `folder/name.png`: set where it is not black. Raises UserError."""
-    mask = read_picture(folder / f"{name}.png").max(axis=-1) > 127
+    mask = read_picture(folder / f"{name}.png", "L") > 127
     if mask.shape != shape:
         raise UserError(f"{folder / name}.png: is {mask.shape}, its picture {shape} (height, width)")
     return mask

@@ -27,14 +27,14 @@ class Average:
     """An exponential moving average of a model's weights; with decay 0 it is the weights themselves."""
 
     def __init__(self, model: nn.Module, decay: float):
-        self._decay, self._parameters = decay, list(model.parameters())
+        self.decay, self._parameters = decay, list(model.parameters())
         self._kept = [p.detach().clone() for p in self._parameters] if decay else []
 
     @torch.no_grad()
     def update(self) -> None:
         """After every step."""
         if self._kept:
-            torch._foreach_lerp_(self._kept, [p.detach() for p in self._parameters], 1 - self._decay)
+            torch._foreach_lerp_(self._kept, [p.detach() for p in self._parameters], 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -73,7 +73,7 @@ def save_state(
     """Writes the whole state, collected from all processes, by the main one; whole or not at all."""
     weights, moments = get_state_dict(model, optimizer, options=_WHOLE)
     with average.applied():
-        averaged = get_model_state_dict(model, options=_WHOLE) if average._kept else {}
+        averaged = whole_weights(model) if average.decay else {}
     if process.main:
         state = {"step": at.step, "best": at.best, "model": weights, "optimizer": moments, "average": averaged}
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -86,18 +86,20 @@ def load_state(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, process: Process
 ) -> Progress:
     """Puts a saved state back; the processes may be more or fewer than those that wrote it. Raises UserError."""
+    # DDP's processes each load all of it; FSDP's are dealt their shares.
+    options = _SPREAD if process.world > 1 and not isinstance(model, nn.parallel.DistributedDataParallel) else None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         averaged: dict[str, Tensor] = state["average"]
         if averaged:
-            set_model_state_dict(model, averaged, options=_SPREAD if process.world > 1 else None)
+            set_model_state_dict(model, averaged, options=options)
             average.reset()
         set_state_dict(
             model,
             optimizer,
             model_state_dict=state["model"],
             optim_state_dict=state["optimizer"],
-            options=_SPREAD if process.world > 1 else None,
+            options=options,
         )
         if not averaged:
             average.reset()
@@ -108,5 +110,6 @@ def load_state(
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The model's weights by official name, collected from all processes, in CPU memory."""
-    return get_model_state_dict(model, options=_WHOLE)
+    """A copy of the model's weights by official name, collected from all processes, in CPU memory."""
+    # On a CPU the tensors are the model's own, and change with it.
+    return {name: tensor.clone() for name, tensor in get_model_state_dict(model, options=_WHOLE).items()}

@@ -18,10 +18,10 @@ from torch import nn
 from synth.errors import UserError
 from synth.pipeline_stop import Stopped, stop_requests
 from synth.store import Dataset, open_version
-from train.augment import PRESETS as AUGMENTS
+from train.augment_presets import PRESETS as AUGMENTS
 from train.checkpoint import CheckpointError, load_weights, read_weights, save_weights
 from train.config import TrainConfig
-from train.data import Batch, Loader, split_positions
+from train.data import Batch, Loader, find_plates, split_positions
 from train.evaluate import evaluate, score, summarise
 from train.examples import dataset_examples
 from train.model import DenseModel, build_model, initialise, normalise, spec_of
@@ -80,7 +80,7 @@ def train(
         begin_log(out, at.step)
     loader = Loader(
         dataset, positions, config.batch, plan.size, AUGMENTS[config.augment], config.seed, config.threads,
-        rank=process.rank, world=process.world,
+        rank=process.rank, world=process.world, plates=find_plates(config.backgrounds),
     )  # fmt: skip
     say(f"{len(positions)} samples, {plan.steps} steps of {config.batch * config.accumulate * process.world}")
     run = _Run(config, plan, out, process, dataset, model, shared, optimizer, average, at, say)

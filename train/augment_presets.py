@@ -1,0 +1,26 @@
+"""Names of what may be done to samples before they are learnt from."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from torch import Tensor
+
+from train.augment import Arrays, Augment, augment
+from train.augment_official import official_v1_depth, official_v1_normal, official_v2
+
+#: (sample, (H, W) of the frame, generator, picture to put behind or None) -> sample.
+Recipe = Callable[[Arrays, tuple[int, int], np.random.Generator, Tensor | None], Arrays]
+
+OURS = Augment(
+    zoom=(1.0, 2.5), zoomed=0.6, flip=0.5, turn_deg=20, turned=0.3, colour=0.4, blur=0.15, noise=0.2, jpeg=0.2,
+    resample=0.15, plate=0.5,
+)  # fmt: skip
+
+PRESETS: dict[str, Recipe] = {
+    "ours": partial(augment, how=OURS),
+    "none": partial(augment, how=Augment()),
+    "official_v1_depth": official_v1_depth,
+    "official_v1_normal": official_v1_normal,
+    "official_v2": official_v2,
+}

@@ -1,0 +1,22 @@
+"""Pictures that people bring: read with care."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from synth.errors import UserError
+
+#: Largest picture that is read: a 200-megapixel camera's.
+_MOST_PIXELS = 200_000_000
+
+
+def read_picture(path: Path, mode: str = "RGB") -> np.ndarray:
+    """(H, W, 3) uint8 sRGB, or (H, W) for mode L; turned as its EXIF says. Raises UserError in one line."""
+    try:
+        with Image.open(path) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise UserError(f"{path}: {picture.width} x {picture.height} pixels are too many")
+            return np.array(ImageOps.exif_transpose(picture).convert(mode))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable picture: {error}") from error
