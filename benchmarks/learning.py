@@ -46,18 +46,14 @@ def main() -> None:
     parser.add_argument("--tasks", default="normal,depth")
     arguments = parser.parse_args()
     dataset = open_version(arguments.data)
-    people = {
-        split: {s for p in split_positions(dataset, split) for s in dataset.row(int(p))["people"]}
-        for split in ("train", "test")
-    }
+    people = {split: people_of(dataset, split) for split in ("train", "test")}
     assert not people["train"] & people["test"], "people of the test split were seen in training"
+    counts = f"{len(people['train'])} people to learn from, {len(people['test'])} new"
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = []
     for task in arguments.tasks.split(","):
         baseline = error_of(lambda pictures, task=task: baseline_of(dataset, task, pictures), dataset, task)
-        print(
-            f"{task}: baseline {baseline:.4f} ({_UNITS[task]}), {len(people['train'])} people to learn from, {len(people['test'])} new"
-        )
+        print(f"{task}: baseline {baseline:.4f} ({_UNITS[task]}), {counts}")
         for samples in map(int, arguments.sizes.split(",")):
             for seed in map(int, arguments.seeds.split(",")):
                 found = learn(arguments, dataset, task, samples, seed)
@@ -73,6 +69,12 @@ def main() -> None:
         print(f"  {'PASS' if best <= MOST else 'FAIL'}: {best:.3f} of the baseline, at most {MOST} wanted")
     (arguments.out / "learning.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.out / "learning.svg").write_text(curve(results))
+
+
+def people_of(dataset: Dataset, split: str) -> set[str]:
+    """Who is seen in a split."""
+    people = dataset.column("people")
+    return {person for position in split_positions(dataset, split) for person in people[position]}
 
 
 def learn(arguments: argparse.Namespace, dataset: Dataset, task: str, samples: int, seed: int) -> float:
@@ -135,9 +137,10 @@ def curve(results: list[dict]) -> str:
         marks += [f'<circle cx="{x(n):.1f}" cy="{y(v):.1f}" r="3" fill="{colour}"/>' for n, s in points for v in s]
         marks.append(f'<text x="{width - 120}" y="{40 + at}" fill="{colour}">{task}</text>')
     title = "error on unseen people and backgrounds, share of the baseline's, over rendered training samples"
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
-            f'<rect width="{width}" height="{height}" fill="white"/>{"".join(marks)}'
-            f'<text x="{width / 2}" y="{height - 10}" text-anchor="middle">{title}</text></svg>\n')  # fmt: skip
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-size="12">'
+    foot = f'<text x="{width / 2}" y="{height - 10}" text-anchor="middle">{title}</text></svg>'
+    paper = f'<rect width="{width}" height="{height}" fill="white"/>'
+    return f'{head}<g font-family="sans-serif">{paper}{"".join(marks)}</g>{foot}\n'
 
 
 if __name__ == "__main__":
