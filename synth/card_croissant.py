@@ -5,18 +5,16 @@ record set does not unpack them, for its readers would unpack a terabyte before 
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synth.card_front import HUB_SPLIT
 from synth.card_rights import known_name
+from synth.card_subject import Subject
 from synth.card_words import bibtex, limits, published, summary
 from synth.recipe import sample_id
 from synth.scans_licence import known_licence
 from synth.store_record import Row
 from synth.store_table import schema
-
-if TYPE_CHECKING:
-    from synth.card import Subject
 
 _CONTEXT = {
     "@language": "en", "@vocab": "https://schema.org/", "arrayShape": "cr:arrayShape", "citeAs": "cr:citeAs",
@@ -38,7 +36,7 @@ _TYPES = {"string": "sc:Text", "int32": "sc:Integer", "float": "sc:Float"}
 _SPDX = ("MIT", "Apache-2.0", "BSD-3-Clause")
 
 
-def croissant_json(subject: "Subject") -> str:
+def croissant_json(subject: Subject) -> str:
     """JSON-LD that conforms to Croissant 1.1."""
     licences = sorted({_licence(right.licence) for right in subject.rights})
     tag = subject.origin.tag

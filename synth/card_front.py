@@ -4,14 +4,11 @@ Keys and values: https://github.com/huggingface/hub-docs/blob/main/datasetcard.m
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import yaml
 
 from synth.card_rights import Right, known_name
-
-if TYPE_CHECKING:
-    from synth.card import Subject
+from synth.card_subject import Subject
 
 #: Known name here -> licence id of the Hub. What is not listed has none there.
 _HUB_LICENCES = {
@@ -30,7 +27,7 @@ _TAGS = ("synthetic", "humans", "surface-normals", "photogrammetry", "blender", 
 HUB_SPLIT = "samples"
 
 
-def front_matter(subject: "Subject") -> str:
+def front_matter(subject: Subject) -> str:
     """YAML between two lines of dashes."""
     licence = hub_licence(subject.rights)
     paths = "shards/*.tar" if subject.all_shards else [shard["path"] for shard in subject.manifest["shards"]]

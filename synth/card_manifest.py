@@ -3,7 +3,7 @@
 Next: `synth.card_measure` reads the rows, `synth.card_rights` says what may be done with what was used.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -38,8 +38,8 @@ class BackgroundUsed(_Checked):
 
     background_id: _Text
     sha256: _Text
-    kind: _Text = "hdri"
-    """`hdri`, `plate`, or `light`: a panorama that is never seen."""
+    kind: Literal["hdri", "plate", "light"] = "hdri"
+    """`light` is a panorama that is never seen."""
 
 
 class Recorded(_Checked):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -10,11 +9,9 @@ from synth.card_front import HUB_SPLIT
 from synth.card_markdown import bars, fenced, plain, spread_block, table
 from synth.card_measure import SPREADS, Figures
 from synth.card_rights import TERMS, Right
-from synth.card_words import bibtex, limits, published, summary
+from synth.card_subject import Subject
+from synth.card_words import bibtex, counted, limits, published, summary
 from synth.scans_files import printable
-
-if TYPE_CHECKING:
-    from synth.card import Subject
 
 #: Names in one line, and values of a distribution; the rest is counted.
 _NAMED = 8
@@ -27,7 +24,7 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def readme_text(subject: "Subject", warnings: Sequence[str]) -> str:
+def readme_text(subject: Subject, warnings: Sequence[str]) -> str:
     """Markdown without the front matter."""
     writers = (
         _glance, _reading, _licences, _splits, _members, _conventions, _distributions, _flags, _limits, _making,
@@ -45,13 +42,12 @@ def warnings_of(rights: Sequence[Right]) -> list[str]:
     lines = []
     for term, means in TERMS.items():
         held = [right for right in rights if term in right.terms]
-        for kinds, word in ((("scan",), "scan"), (("hdri", "plate", "light"), "background")):
-            named = [right for right in held if right.kind in kinds]
+        for word in ("scan", "background"):
+            named = [right for right in held if (right.kind == "scan") == (word == "scan")]
             if named:
-                names = [f"{_short(right.name)} ({right.images:,} images)" for right in named[:_NAMED]]
+                names = [f"{_short(right.name)} ({counted(right.images, 'image')})" for right in named[:_NAMED]]
                 more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-                many = f"{len(named):,} {word}{'s' if len(named) > 1 else ''}"
-                lines.append(f"The licence of {many} {means}: {', '.join(names)}{more}.")
+                lines.append(f"The licence of {counted(len(named), word)} {means}: {', '.join(names)}{more}.")
     return lines
 
 
@@ -62,7 +58,7 @@ def _warning_block(warnings: Sequence[str]) -> list[str]:
     return ["\n".join(["> **What may be done with these images is limited.**", ">", *lines, ""])]
 
 
-def _glance(subject: "Subject") -> str:
+def _glance(subject: Subject) -> str:
     figures, made = subject.figures, subject.origin.made
     tag = subject.origin.tag
     size = sum(shard["bytes"] for shard in subject.manifest["shards"])
@@ -82,7 +78,7 @@ def _glance(subject: "Subject") -> str:
     return table(("", ""), rows)
 
 
-def _reading(subject: "Subject") -> str:
+def _reading(subject: Subject) -> str:
     version = f"@{subject.number}" if subject.number else ""
     return (
         "Shards are plain tar files in WebDataset naming; `indexes/` holds one Parquet row for every sample.\n\n"
@@ -104,7 +100,7 @@ def _reading(subject: "Subject") -> str:
     )
 
 
-def _licences(subject: "Subject") -> str:
+def _licences(subject: Subject) -> str:
     scans = [right for right in subject.rights if right.kind == "scan"]
     backgrounds = [right for right in subject.rights if right.kind != "scan"]
     head = ("licence", "attribution", "images", "who says so")
@@ -124,7 +120,7 @@ def _right_row(right: Right) -> tuple:
     return plain(right.name), licence, plain(right.attribution or "-"), right.images, right.source
 
 
-def _splits(subject: "Subject") -> str:
+def _splits(subject: Subject) -> str:
     rows = [(plain(s.name), s.samples, s.people, s.scans, s.backgrounds) for s in subject.figures.splits]
     return (
         "By person, and backgrounds likewise: nobody and no place of one split is seen in another.\n\n"
@@ -133,14 +129,14 @@ def _splits(subject: "Subject") -> str:
     ) + table(("split", "samples", "people", "scans", "backgrounds"), rows)
 
 
-def _disjoint(subject: "Subject") -> bool:
+def _disjoint(subject: Subject) -> bool:
     """Whether no person and no background is counted in two splits."""
     splits, counts = subject.figures.splits, subject.figures.counts
     people, places = sum(s.people for s in splits), sum(s.backgrounds for s in splits)
     return people == len(counts["people"]) and places == len(counts["background"])
 
 
-def _members(subject: "Subject") -> str:
+def _members(subject: Subject) -> str:
     figures = subject.figures
     rows = []
     for extension, (samples, size) in figures.member_bytes.items():
@@ -151,11 +147,11 @@ def _members(subject: "Subject") -> str:
     return table(("member", "what it is", "samples", "mean size"), rows)
 
 
-def _conventions(subject: "Subject") -> str:
+def _conventions(subject: Subject) -> str:
     return table(("", ""), [(plain(key), plain(text)) for key, text in sorted(subject.origin.made.conventions.items())])
 
 
-def _distributions(subject: "Subject") -> str:
+def _distributions(subject: Subject) -> str:
     figures = subject.figures
     parts = [_counts_block("framing", figures.counts["framing"])]
     parts += [spread_block(*SPREADS[name], spread) for name, spread in figures.spreads.items()]
@@ -179,7 +175,7 @@ def _short(name: str) -> str:
     return line if len(line) <= 40 else f"{line[:39]}…"
 
 
-def _flags(subject: "Subject") -> str:
+def _flags(subject: Subject) -> str:
     figures = subject.figures
     total = figures.samples
     flags = [
@@ -197,11 +193,11 @@ def _flags(subject: "Subject") -> str:
     return "\n".join(parts)
 
 
-def _limits(subject: "Subject") -> str:
+def _limits(subject: Subject) -> str:
     return "\n".join(f"- {plain(limit)}" for limit in limits(subject)) + "\n"
 
 
-def _making(subject: "Subject") -> str:
+def _making(subject: Subject) -> str:
     figures, made = subject.figures, subject.origin.made
     total = sum(seconds for _, seconds in figures.core_seconds.values())
     rows = [_environment_row(subject, entry) for entry in made.environments]
@@ -226,11 +222,11 @@ def _each(figures: Figures) -> str:
     return f" ({middle} core-seconds a sample; 5 % take less than {low}, 5 % more than {high})"
 
 
-def _environment_row(subject: "Subject", entry) -> tuple:
+def _environment_row(subject: Subject, entry) -> tuple:
     facts = ", ".join(f"{plain(name)} {plain(value)}" for name, value in sorted((entry.facts or {}).items()))
     _, seconds = subject.figures.core_seconds.get(entry.env_id, (0, 0.0))
     return plain(entry.env_id), entry.samples, f"{seconds / 3600:.3g}", facts or "unknown"
 
 
-def _citation(subject: "Subject") -> str:
+def _citation(subject: Subject) -> str:
     return fenced(bibtex(subject), "bibtex") + "\nName also those whom the licences above ask to name.\n"

@@ -1,31 +1,28 @@
 """Sentences that a card says more than once: what it is, what it cannot do, how to cite it."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from synth.card_subject import Subject
 from synth.splits import SPLITS
 from synth.store_tag import Tag
-
-if TYPE_CHECKING:
-    from synth.card import Subject
 
 #: With fewer people than this a score on a split says more about them than about the model.
 _FEW_PEOPLE = 20
 
 
-def summary(subject: "Subject") -> str:
+def summary(subject: Subject) -> str:
     """One sentence with counts."""
     figures = subject.figures
     sizes = ", ".join(f"{width} wide, {height} high" for width, height in sorted(figures.sizes)[:4])
     return (
         f"{figures.samples:,} synthetic images of people ({sizes}, in pixels) with exact depth and surface normals, "
-        f"rendered from {_counted(len(figures.counts['scans']), 'scan')} of "
-        f"{_counted(len(figures.counts['people']), 'person', 'people')} before "
-        f"{_counted(len(figures.counts['background']), 'background')}."
+        f"rendered from {counted(len(figures.counts['scans']), 'scan')} of "
+        f"{counted(len(figures.counts['people']), 'person', 'people')} before "
+        f"{counted(len(figures.counts['background']), 'background')}."
     )
 
 
-def limits(subject: "Subject") -> list[str]:
+def limits(subject: Subject) -> list[str]:
     """What the images cannot teach, and what is not known of them; one sentence or two each, plain text."""
     figures, film = subject.figures, _settings(subject, "film")
     fewest, most = figures.subjects
@@ -45,12 +42,12 @@ def limits(subject: "Subject") -> list[str]:
     return said
 
 
-def _gaps(subject: "Subject") -> list[str]:
+def _gaps(subject: Subject) -> list[str]:
     figures = subject.figures
     said = []
     for split in figures.splits:
         if split.people < _FEW_PEOPLE:
-            people = _counted(split.people, "person", "people")
+            people = counted(split.people, "person", "people")
             said.append(f"Split {split.name} has {people}: too few to tell a model from its luck.")
     missing = [name for name in SPLITS if name not in {split.name for split in figures.splits}]
     if missing:
@@ -67,7 +64,7 @@ def _gaps(subject: "Subject") -> list[str]:
     )
     unknown = sum(environment.facts is None for environment in subject.origin.made.environments)
     if unknown:
-        said.append(f"Of {_counted(unknown, 'environment')} only the id is known, not the software.")
+        said.append(f"Of {counted(unknown, 'environment')} only the id is known, not the software.")
     return said
 
 
@@ -79,7 +76,7 @@ def published(tag: Tag | None) -> str | None:
         return None
 
 
-def bibtex(subject: "Subject") -> str:
+def bibtex(subject: Subject) -> str:
     """An entry for whoever uses the version; the year is that of its tag."""
     tag, root = subject.origin.tag, subject.origin.made.root
     version = f"version {tag.number}" if tag else "an untagged version"
@@ -97,11 +94,12 @@ def _is_version(text: str) -> bool:
     return len(text) < 40 and all(c.isalnum() or c in ".+-" for c in text)
 
 
-def _settings(subject: "Subject", group: str) -> dict:
+def _settings(subject: Subject, group: str) -> dict:
     config = subject.origin.spec.get("config")
     found = config.get(group) if isinstance(config, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def _counted(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 scan`, `2 scans`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

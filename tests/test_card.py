@@ -15,10 +15,14 @@ from test_version import said
 from worlds import ball_sample, make_camera, make_recipe
 
 from synth.assets_manifest import load_manifest
-from synth.card import make_card, name_of
+from synth.card import make_card
+from synth.card_front import hub_licence
+from synth.card_manifest import BackgroundUsed
 from synth.card_readme import SECTIONS
-from synth.card_rights import TERMS
+from synth.card_rights import TERMS, Right, rights_of_backgrounds
+from synth.card_subject import name_of
 from synth.codec import stored, with_flags
+from synth.recipe import canonical_json
 from synth.store import Dataset, open_version
 from synth.store_folder import open_folder
 from synth.store_index import commit
@@ -171,7 +175,7 @@ def test_strangers_names_stay_text(readme):
 def test_what_a_licence_forbids_stands_at_the_top(tmp_path, licence, term):
     free = {"bob": "CC0-1.0", NASTY: "MIT", "ada_coat": "CC0-1.0", "dan": "CC0-1.0"}
     card = make_card(Dataset(build(tmp_path / "set", 6, {"ada": licence, **free})))
-    about_ada = [line for line in card.warnings if "ada (1 images)" in line]
+    about_ada = [line for line in card.warnings if "ada (1 image)" in line]
     expected = [meaning for name, meaning in TERMS.items() if name == term]
     assert all(any(meaning in line for line in about_ada) for meaning in expected)
     assert bool(about_ada) == bool(term)
@@ -184,7 +188,7 @@ def test_what_papers_said_stands_at_the_top(tmp_path, people):
     silent = make_card(Dataset(build(tmp_path / "a" / "set", 6, licences)))
     warned = make_card(Dataset(build(tmp_path / "b" / "set", 6, licences, {"dan": {"no_ai": True}})))
     assert not any("machine learning" in line for line in silent.warnings)
-    assert [line for line in warned.warnings if "machine learning" in line and "dan (1 images)" in line]
+    assert [line for line in warned.warnings if "machine learning" in line and "dan (1 image)" in line]
     assert Dataset(tmp_path / "a" / "set").manifest == Dataset(tmp_path / "b" / "set").manifest  # part of no hash
 
 
@@ -193,9 +197,6 @@ def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     assert rows["city"][2] == "CC0-1.0" and rows["city"][5].endswith("by its content") and rows["city"][4] == "5"
     assert rows["wall"][2] == "**unknown**" and rows["wall"][0] == "plate"
     slug = next(asset.id for asset in load_manifest().assets if asset.source.type == "polyhaven")
-    from synth.card_manifest import BackgroundUsed
-    from synth.card_rights import rights_of_backgrounds
-
     used = BackgroundUsed(background_id=f"{slug}_4k", sha256="44" * 32)
     (right,) = rights_of_backgrounds([used], load_manifest(), {})
     assert right.licence == "CC0-1.0" and right.source.endswith("by its name") and right.images == 0
@@ -232,9 +233,6 @@ def test_the_hubs_own_code_reads_its_head(people):
     ],
 )
 def test_the_hubs_licence_is_one_only_if_all_have_it(licences, expected):
-    from synth.card_front import hub_licence
-    from synth.card_rights import Right
-
     rights = [Right("scan", f"{k}", licence, None, frozenset(), "-", 1) for k, licence in enumerate(licences)]
     assert hub_licence(rights)["license"] == expected
 
@@ -279,6 +277,32 @@ def test_a_changed_spec_is_found(people, tmp_path, capsys):
     file.write_text(json.dumps(run))
     code, text = said(capsys, "card", out)
     assert code != 0 and "its spec's sha256 is not that of the manifest" in text
+
+
+def test_a_manifest_that_says_what_none_can_is_refused_in_one_line(people, tmp_path, capsys):
+    out = shutil.copytree(people, tmp_path / "people")
+    manifest = {**Dataset(out).manifest, "environments": [{"env_id": "e", "samples": -1, "facts": None}]}
+    data = canonical_json(manifest).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    (out / "manifests" / f"{digest}.json").write_bytes(data)
+    (out / "refs" / "latest.json").write_text(canonical_json({"manifest": f"sha256:{digest}"}))
+    code, text = said(capsys, "card", out)
+    assert code != 0 and "environments.0.samples: " in text and len(text.splitlines()) == 1
+
+
+def test_a_dataset_in_an_object_store_has_the_card_of_a_local_one(tmp_path):
+    pytest.importorskip("obstore", reason="no obstore: pip install 'synth[cloud]'")
+    local, remote = build(tmp_path / "people"), build("memory://cards/people")
+    assert make_card(Dataset(remote)) == make_card(Dataset(local))
+
+
+def test_the_card_in_the_docs_is_one_of_ours(readme):
+    documented = (Path(__file__).parents[1] / "docs" / "card_demo.md").read_text()
+    assert re.findall(r"^## (.+)$", documented, re.MULTILINE) == list(SECTIONS)
+    for title in SECTIONS:  # the same tables, whatever they hold
+        heads = [re.findall(r"^\|.*\|\n(?=\| -)", section(text, title), re.MULTILINE) for text in (documented, readme)]
+        assert heads[0] == heads[1], title
+    assert yaml.safe_load(documented.split("\n---\n")[0]).keys() <= yaml.safe_load(readme.split("\n---\n")[0]).keys()
 
 
 @pytest.fixture(scope="module")
