@@ -46,7 +46,7 @@ def croissant_json(subject: Subject) -> str:
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": subject.name,
         "description": summary(subject),
-        "version": tag.number if tag else f"0.0.0-{subject.origin.made.root[:12]}",
+        "version": tag.number if tag else f"0.0.0-root{subject.origin.made.root[:12]}",
         **({"datePublished": day} if (day := published(tag)) else {}),
         "license": licences,
         "citeAs": bibtex(subject),

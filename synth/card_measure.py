@@ -19,7 +19,10 @@ from synth.store_record import StoreError
 from synth.store_table import length_column, schema
 
 #: Bins of a histogram, at most: of very few samples, and of many.
-_FEWEST_BINS, _BINS = 5, 14
+_FEWEST_BINS, _BINS = 8, 14
+#: Angles around something: both ends are the same direction.
+_AROUND = ("camera_yaw_deg", "background_yaw_deg")
+_AROUND_EDGES = np.arange(0.0, 361.0, 30.0)
 _TEXTS = ("split", "background", "framing", "env_id")
 _LISTS = ("scans", "people", "flags", "refused")
 _NUMBERS = (
@@ -102,7 +105,7 @@ def measure_table(table: Any, where: str) -> Figures:
     with np.errstate(divide="ignore"):  # a frame without pixels has no finite lens, and is counted as such
         diagonal_px = np.hypot(numbers["width"], numbers["height"])
         numbers["focal_35mm"] = numbers["focal_px"] * FULL_FRAME_DIAGONAL_MM / diagonal_px
-    spreads = {name: _spread(numbers[name]) for name in SPREADS}
+    spreads = {name: _around(numbers[name]) if name in _AROUND else _spread(numbers[name]) for name in SPREADS}
     subjects = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in table["scans"].chunks])
     environments = table["env_id"].to_numpy()
     seconds = np.where(np.isfinite(numbers["seconds"]), numbers["seconds"], 0).astype(np.float64)
@@ -182,6 +185,16 @@ def _spread(values: np.ndarray) -> Spread | None:
     counts = np.histogram(finite, edges)[0] if len(edges) > 1 else np.zeros(0, np.int64)
     percentiles = tuple(float(p) for p in np.percentile(finite, (5, 50, 95)))
     return Spread(edges, counts, percentiles, len(values) - len(finite))
+
+
+def _around(degrees: np.ndarray) -> Spread | None:
+    """Of directions: twelfths of the circle, whatever turn they were given in."""
+    finite = degrees[np.isfinite(degrees)].astype(np.float64) % 360
+    if not finite.size:
+        return None
+    counts = np.histogram(finite, _AROUND_EDGES)[0]
+    percentiles = tuple(float(p) for p in np.percentile(finite, (5, 50, 95)))
+    return Spread(_AROUND_EDGES, counts, percentiles, len(degrees) - len(finite))
 
 
 def _edges(low: float, high: float, most: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from synth.card_subject import Subject
 from synth.splits import SPLITS
 from synth.store_tag import Tag
 
-#: With fewer people than this a score on a split says more about them than about the model.
+#: A judgement, not a measurement.
 _FEW_PEOPLE = 20
 
 
@@ -45,10 +45,11 @@ def limits(subject: Subject) -> list[str]:
 def _gaps(subject: Subject) -> list[str]:
     figures = subject.figures
     said = []
-    for split in figures.splits:
-        if split.people < _FEW_PEOPLE:
-            people = counted(split.people, "person", "people")
-            said.append(f"Split {split.name} has {people}: too few to tell a model from its luck.")
+    few = [f"{split.people} in {split.name}" for split in figures.splits if split.people < _FEW_PEOPLE]
+    if few:
+        said.append(
+            f"Few people: {', '.join(few)}. With fewer than {_FEW_PEOPLE} a score says more about them than about a model."
+        )
     missing = [name for name in SPLITS if name not in {split.name for split in figures.splits}]
     if missing:
         said.append(f"There is no split {' and no split '.join(missing)}.")

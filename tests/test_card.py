@@ -5,24 +5,29 @@ import json
 import re
 import shutil
 import socket
+from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from conftest import read_ball
 from test_version import said
 from worlds import ball_sample, make_camera, make_recipe
 
+from renderers.trial import ball_obj
 from synth.assets_manifest import load_manifest
 from synth.card import make_card
 from synth.card_front import hub_licence
-from synth.card_manifest import BackgroundUsed
-from synth.card_readme import SECTIONS
-from synth.card_rights import TERMS, Right, rights_of_backgrounds
-from synth.card_subject import name_of
+from synth.card_manifest import BackgroundUsed, Recorded, ScanUsed
+from synth.card_readme import SECTIONS, readme_text, warnings_of
+from synth.card_rights import TERMS, Right, rights_of_backgrounds, rights_of_scans, scan_rights
+from synth.card_subject import name_of, read_subject
 from synth.codec import stored, with_flags
 from synth.recipe import canonical_json
+from synth.scans import load_library
 from synth.store import Dataset, open_version
 from synth.store_folder import open_folder
 from synth.store_index import commit
@@ -200,6 +205,30 @@ def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     used = BackgroundUsed(background_id=f"{slug}_4k", sha256="44" * 32)
     (right,) = rights_of_backgrounds([used], load_manifest(), {})
     assert right.licence == "CC0-1.0" and right.source.endswith("by its name") and right.images == 0
+    known = spec_of(LICENCES)["backgrounds"][0]["sha256"]
+    (right,) = rights_of_backgrounds([BackgroundUsed(background_id="renamed", sha256=known)], load_manifest(), {})
+    assert right.licence == "CC0-1.0" and right.source.endswith("by its content")
+
+
+def test_papers_beside_a_scan_come_into_the_card_through_its_run(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "ball.obj").write_text(ball_obj(8))
+    (tmp_path / "scans" / "license.txt").write_text("License: CC-BY-4.0\nAuthor: Ada\nNo AI.\n")
+    (entry,) = load_library([tmp_path / "scans"], tmp_path / "cache", read_ball).entries
+    (said_,) = scan_rights([entry])["scan_rights"]
+    recorded = {entry.key: Recorded.model_validate(json.loads(canonical_json(said_)))}
+    used = ScanUsed(scan_id=entry.scan_id, key=entry.key, licence=entry.facts.licence)
+    (right,) = rights_of_scans([used], recorded, {entry.scan_id: 3})
+    assert (right.licence, right.attribution, right.terms) == ("CC-BY-4.0", "by Ada", {"no_ai"})
+
+
+def test_long_lists_are_cut_and_say_so(people):
+    subject = read_subject(Dataset(people))
+    counts = {**subject.figures.counts, "people": Counter({f"p{k:02d}": 100 - k for k in range(30)})}
+    text = readme_text(replace(subject, figures=replace(subject.figures, counts=counts)), ())
+    assert "and 6 more, 71 to 76 samples each" in text and "p23   77  █" in text and "p24 " not in text
+    rights = [Right("scan", f"s{k}", None, None, frozenset({"unknown"}), "-", 2) for k in range(10)]
+    assert "s7 (2 images) and 2 more." in warnings_of(rights)[0] and "s8" not in warnings_of(rights)[0]
 
 
 def test_the_same_version_gives_the_same_bytes_anywhere(people, tmp_path):
@@ -336,6 +365,8 @@ def test_croissants_checksums_are_those_of_the_files(described):
     about = json.loads((described / "croissant.json").read_text())
     named = {file["contentUrl"]: file["sha256"] for file in about["distribution"]}
     assert {url: hashlib.sha256((described / url).read_bytes()).hexdigest() for url in named} == named
+    fields = about["recordSet"][0]["field"]
+    assert {field["name"] for field in fields if field.get("repeated")} == {"scans", "people", "flags", "refused"}
     assert set(named) == {f"{p.parent.name}/{p.name}" for d in ("indexes", "shards") for p in (described / d).iterdir()}
     assert "https://spdx.org/licenses/CC-BY-4.0.html" in about["license"] and "unknown" in about["license"]
 

@@ -43,6 +43,17 @@ def test_bins_are_round_and_hold_every_value_once(low, high):
     assert spread.percentiles == pytest.approx(np.percentile(values.astype(float), (5, 50, 95)))
 
 
+def test_bins_lose_no_value_at_their_ends():
+    values = np.array([0.3, 0.5, 0.6, 0.7, 0.9])  # 3 * 0.1 is above 0.3
+    assert _spread(values).counts.sum() == 5 and _spread(-values).counts.sum() == 5
+
+
+def test_directions_are_counted_in_twelfths_of_the_circle():
+    degrees = np.array([0, 29.9, 30, 359.9, -10, 720, np.nan], np.float32)
+    spread = measure_table(make_table(7, camera_yaw_deg=degrees), "here").spreads["camera_yaw_deg"]
+    assert spread.counts.tolist() == [3, 1, *[0] * 9, 2] and spread.missing == 1
+
+
 def test_one_value_no_value_and_gaps():
     assert _spread(np.array([np.nan, np.inf], np.float32)) is None
     one = _spread(np.full(5, 0.1, np.float32))
