@@ -107,8 +107,6 @@ def measure_table(table: Any, where: str) -> Figures:
         numbers["focal_35mm"] = numbers["focal_px"] * FULL_FRAME_DIAGONAL_MM / diagonal_px
     spreads = {name: _around(numbers[name]) if name in _AROUND else _spread(numbers[name]) for name in SPREADS}
     subjects = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in table["scans"].chunks])
-    environments = table["env_id"].to_numpy()
-    seconds = np.where(np.isfinite(numbers["seconds"]), numbers["seconds"], 0).astype(np.float64)
     counts = {name: _counted(table[name]) for name in _TEXTS} | {name: _listed(table[name]) for name in _LISTS}
     return Figures(
         samples=table.num_rows,
@@ -117,10 +115,7 @@ def measure_table(table: Any, where: str) -> Figures:
         sizes=_sizes(numbers["width"], numbers["height"]),
         subjects=(int(subjects.min()), int(subjects.max())),
         spreads={name: spread for name, spread in spreads.items() if spread is not None},
-        core_seconds={
-            name: (count, float(seconds[environments == name].sum()))
-            for name, count in sorted(counts["env_id"].items())
-        },
+        core_seconds=_core_seconds(table["env_id"], numbers["seconds"]),
         seconds=_spread(numbers["seconds"]),
         member_bytes=_member_bytes(table),
     )
@@ -158,6 +153,14 @@ def _counted(column: Any) -> Counter:
 def _listed(column: Any) -> Counter:
     """Entries by value, of a column of lists."""
     return sum((_counted(chunk.flatten()) for chunk in column.chunks), Counter())
+
+
+def _core_seconds(environments: Any, seconds: np.ndarray) -> dict[str, tuple[int, float]]:
+    encoded = environments.combine_chunks().dictionary_encode()
+    codes = encoded.indices.to_numpy()
+    sums = np.bincount(codes, np.where(np.isfinite(seconds), seconds, 0).astype(np.float64))
+    totals = zip(np.bincount(codes).tolist(), sums.tolist(), strict=True)
+    return dict(sorted(zip(encoded.dictionary.to_pylist(), totals, strict=True)))
 
 
 def _sizes(width: np.ndarray, height: np.ndarray) -> Counter:

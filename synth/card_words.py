@@ -48,7 +48,8 @@ def _gaps(subject: Subject) -> list[str]:
     few = [f"{split.people} in {split.name}" for split in figures.splits if split.people < _FEW_PEOPLE]
     if few:
         said.append(
-            f"Few people: {', '.join(few)}. With fewer than {_FEW_PEOPLE} a score says more about them than about a model."
+            f"Few people: {', '.join(few)}. With fewer than {_FEW_PEOPLE} a score says more about them than about the "
+            "model."
         )
     missing = [name for name in SPLITS if name not in {split.name for split in figures.splits}]
     if missing:

@@ -136,6 +136,8 @@ def test_counts_are_those_by_hand(readme):
     flags = section(readme, "Flags and refusals")
     assert cells(flags) == [["truncated", "2", "20.0%"]] and "1 of 11 attempts (black 1)" in flags
     assert "Cost: 0.45 core-hours" in section(readme, "How it was made")  # 36 s * (0 + .. + 9)
+    citation = section(readme, "Citation")
+    assert "year = {2026}" in citation and "made with synth 0.1.0" in citation and "version 1.0.0" in citation
     assert "nobody and no place of one split is seen in another" in section(readme, "Splits")
 
 
@@ -147,6 +149,10 @@ def test_histograms_count_what_the_rows_say(people, readme):
     values = np.array([dataset.row(i)["focal_px"] for i in range(10)]) * 43.2666153 / 40
     edges = [float(low) for low, _, _ in bins] + [float(bins[-1][1])]
     assert [int(count) for _, _, count in bins] == np.histogram(values, edges)[0].tolist() and len(bins) >= 3
+    same = {"pitch": "camera_pitch_deg", "distance": "camera_distance_m", "exposure": "exposure_ev"}
+    for title, column in same.items():  # the camera stands still
+        (block,) = [block for block in blocks if block.startswith(f"{title},")]
+        assert block.splitlines()[1] == f"always {dataset.row(0)[column]:.4g}"
     backgrounds = next(block for block in blocks if block.startswith("backgrounds"))
     assert re.findall(r"^ *(\w+) +(\d+)", backgrounds, re.MULTILINE)[:2] == [("city", "5"), ("sky", "2")]
 
@@ -200,6 +206,7 @@ def test_what_papers_said_stands_at_the_top(tmp_path, people):
 def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     rows = {row[1]: row for row in cells(section(readme, "Licences and attributions")) if len(row) == 6}
     assert rows["city"][2] == "CC0-1.0" and rows["city"][5].endswith("by its content") and rows["city"][4] == "5"
+    assert rows["city"][3].startswith("Greg Zaal")
     assert rows["wall"][2] == "**unknown**" and rows["wall"][0] == "plate"
     slug = next(asset.id for asset in load_manifest().assets if asset.source.type == "polyhaven")
     used = BackgroundUsed(background_id=f"{slug}_4k", sha256="44" * 32)
@@ -210,16 +217,34 @@ def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     assert right.licence == "CC0-1.0" and right.source.endswith("by its content")
 
 
-def test_papers_beside_a_scan_come_into_the_card_through_its_run(tmp_path):
+@pytest.mark.parametrize(
+    ("mesh", "paper", "expected"),
+    [
+        ("", "License: CC-BY-4.0\nAuthor: Ada\nNo AI.\n", ("CC-BY-4.0", "by Ada", {"no_ai"})),
+        ("", "License: mine\nyou may not redistribute it", ("mine", None, {"own_words", "no_sharing"})),
+        ("", "License: mine\nFor noncommercial use", ("non-commercial", None, {"non_commercial"})),
+        ("# CC0-1.0\n", "License: mine", ("CC0-1.0", None, set())),
+        ("", "Hello", (None, None, {"unknown"})),
+    ],
+)
+def test_what_is_written_beside_a_scan_comes_into_the_card(tmp_path, mesh, paper, expected):
     (tmp_path / "scans").mkdir()
-    (tmp_path / "scans" / "ball.obj").write_text(ball_obj(8))
-    (tmp_path / "scans" / "license.txt").write_text("License: CC-BY-4.0\nAuthor: Ada\nNo AI.\n")
+    (tmp_path / "scans" / "ball.obj").write_text(mesh + ball_obj(8))
+    (tmp_path / "scans" / "license.txt").write_text(paper)
     (entry,) = load_library([tmp_path / "scans"], tmp_path / "cache", read_ball).entries
-    (said_,) = scan_rights([entry])["scan_rights"]
-    recorded = {entry.key: Recorded.model_validate(json.loads(canonical_json(said_)))}
+    (remembered,) = scan_rights([entry])["scan_rights"]
+    recorded = {entry.key: Recorded.model_validate(json.loads(canonical_json(remembered)))}
     used = ScanUsed(scan_id=entry.scan_id, key=entry.key, licence=entry.facts.licence)
     (right,) = rights_of_scans([used], recorded, {entry.scan_id: 3})
-    assert (right.licence, right.attribution, right.terms) == ("CC-BY-4.0", "by Ada", {"no_ai"})
+    assert (right.licence, right.attribution, right.terms) == expected
+
+
+def test_scans_and_backgrounds_are_warned_of_apart(people):
+    unknown = [line for line in make_card(Dataset(people)).warnings if "is not known" in line]
+    assert [line.split(" is not known")[0] for line in unknown] == [
+        "The licence of 1 scan", "The licence of 3 backgrounds",
+    ]  # fmt: skip
+    assert "wall (2 images)" in unknown[1] and "wall" not in unknown[0]
 
 
 def test_long_lists_are_cut_and_say_so(people):
@@ -271,6 +296,8 @@ def test_an_older_version_lists_its_own_shards(people, tmp_path):
     build(out, 20, papers={"ada": {"attribution": None}})
     old = yaml.safe_load(make_card(open_version(f"{out}@1.0.0")).files["README.md"].decode().split("\n---\n")[0])
     paths = old["configs"][0]["data_files"][0]["path"]
+    assert make_card(open_version(f"{out}@1.0.0")).files["README.md"].count(b"# people 1.0.0\n") == 1
+    assert make_card(Dataset(out)).files["README.md"].count(b"# people\n") == 1  # what came since has no number
     assert paths == [shard["path"] for shard in Dataset(out, "1.0.0").manifest["shards"]] and len(paths) == 1
     assert "| samples | 20 |" in make_card(Dataset(out)).files["README.md"].decode()
 

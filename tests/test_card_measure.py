@@ -115,6 +115,11 @@ def test_figures_that_no_camera_has_are_counted_as_missing():
     assert measure_table(make_table(2, seconds=[float("nan"), float("inf")]), "here").core_seconds == {"e": (2, 0.0)}
 
 
+def test_core_seconds_are_added_by_environment():
+    table = make_table(4, env_id=["b", "a", "b", "a"], seconds=[1, 2, 4, 8])
+    assert measure_table(table, "here").core_seconds == {"a": (2, 10.0), "b": (2, 5.0)}
+
+
 def test_bars_show_whatever_is_there():
     lines = bars(["a", "bb"], [1, 100_000]).splitlines()
     assert lines == [" a        1  ▏", f"bb  100,000  {'█' * 32}"]
