@@ -1,4 +1,4 @@
-"""The card of a version: counts by hand, licences at its top, its bytes, and those who read it."""
+"""The card of a version: counts by hand, its bytes, and what it refuses."""
 
 import hashlib
 import json
@@ -7,27 +7,22 @@ import shutil
 import socket
 from collections import Counter
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import read_ball
 from test_version import said
 from worlds import ball_sample, make_camera, make_recipe
 
-from renderers.trial import ball_obj
 from synth.assets_manifest import load_manifest
 from synth.card import make_card
-from synth.card_front import hub_licence
-from synth.card_manifest import BackgroundUsed, Recorded, ScanUsed
+from synth.card_manifest import BackgroundUsed
 from synth.card_readme import SECTIONS, readme_text, warnings_of
-from synth.card_rights import TERMS, Right, rights_of_backgrounds, rights_of_scans, scan_rights
+from synth.card_rights import Right, rights_of_backgrounds
 from synth.card_subject import name_of, read_subject
 from synth.codec import stored, with_flags
 from synth.recipe import canonical_json
-from synth.scans import load_library
 from synth.store import Dataset, open_version
 from synth.store_folder import open_folder
 from synth.store_index import commit
@@ -167,42 +162,6 @@ def test_strangers_names_stay_text(readme):
             assert len({len(row) for row in cells(block)}) <= 1, block
 
 
-@pytest.mark.parametrize(
-    ("licence", "term"),
-    [
-        ("RenderPeople terms", "no_sharing"),
-        ("CC-BY-ND-4.0", "no_derivatives"),
-        ("CC-BY-NC-4.0", "non_commercial"),
-        ("CC-BY-NC-SA-4.0", "share_alike"),
-        ("for research; no machine learning", "no_ai"),
-        ("you may not redistribute it", "no_sharing"),
-        ("(c) somebody", "own_words"),
-        (None, "unknown"),
-        ("CC-BY-4.0", None),
-        ("BSD-3-Clause", None),
-        ("CC0-1.0", None),
-    ],
-)
-def test_what_a_licence_forbids_stands_at_the_top(tmp_path, licence, term):
-    free = {"bob": "CC0-1.0", NASTY: "MIT", "ada_coat": "CC0-1.0", "dan": "CC0-1.0"}
-    card = make_card(Dataset(build(tmp_path / "set", 6, {"ada": licence, **free})))
-    about_ada = [line for line in card.warnings if "ada (1 image)" in line]
-    expected = [meaning for name, meaning in TERMS.items() if name == term]
-    assert all(any(meaning in line for line in about_ada) for meaning in expected)
-    assert bool(about_ada) == bool(term)
-    top = top_of(card.files["README.md"].decode())
-    assert all(meaning in top for meaning in expected)
-
-
-def test_what_papers_said_stands_at_the_top(tmp_path, people):
-    licences = dict.fromkeys(LICENCES, "CC0-1.0")
-    silent = make_card(Dataset(build(tmp_path / "a" / "set", 6, licences)))
-    warned = make_card(Dataset(build(tmp_path / "b" / "set", 6, licences, {"dan": {"no_ai": True}})))
-    assert not any("machine learning" in line for line in silent.warnings)
-    assert [line for line in warned.warnings if "machine learning" in line and "dan (1 image)" in line]
-    assert Dataset(tmp_path / "a" / "set").manifest == Dataset(tmp_path / "b" / "set").manifest  # part of no hash
-
-
 def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     rows = {row[1]: row for row in cells(section(readme, "Licences and attributions")) if len(row) == 6}
     assert rows["city"][2] == "CC0-1.0" and rows["city"][5].endswith("by its content") and rows["city"][4] == "5"
@@ -215,36 +174,6 @@ def test_backgrounds_are_known_by_content_then_by_name(tmp_path, readme):
     known = spec_of(LICENCES)["backgrounds"][0]["sha256"]
     (right,) = rights_of_backgrounds([BackgroundUsed(background_id="renamed", sha256=known)], load_manifest(), {})
     assert right.licence == "CC0-1.0" and right.source.endswith("by its content")
-
-
-@pytest.mark.parametrize(
-    ("mesh", "paper", "expected"),
-    [
-        ("", "License: CC-BY-4.0\nAuthor: Ada\nNo AI.\n", ("CC-BY-4.0", "by Ada", {"no_ai"})),
-        ("", "License: mine\nyou may not redistribute it", ("mine", None, {"own_words", "no_sharing"})),
-        ("", "License: mine\nFor noncommercial use", ("non-commercial", None, {"non_commercial"})),
-        ("# CC0-1.0\n", "License: mine", ("CC0-1.0", None, set())),
-        ("", "Hello", (None, None, {"unknown"})),
-    ],
-)
-def test_what_is_written_beside_a_scan_comes_into_the_card(tmp_path, mesh, paper, expected):
-    (tmp_path / "scans").mkdir()
-    (tmp_path / "scans" / "ball.obj").write_text(mesh + ball_obj(8))
-    (tmp_path / "scans" / "license.txt").write_text(paper)
-    (entry,) = load_library([tmp_path / "scans"], tmp_path / "cache", read_ball).entries
-    (remembered,) = scan_rights([entry])["scan_rights"]
-    recorded = {entry.key: Recorded.model_validate(json.loads(canonical_json(remembered)))}
-    used = ScanUsed(scan_id=entry.scan_id, key=entry.key, licence=entry.facts.licence)
-    (right,) = rights_of_scans([used], recorded, {entry.scan_id: 3})
-    assert (right.licence, right.attribution, right.terms) == expected
-
-
-def test_scans_and_backgrounds_are_warned_of_apart(people):
-    unknown = [line for line in make_card(Dataset(people)).warnings if "is not known" in line]
-    assert [line.split(" is not known")[0] for line in unknown] == [
-        "The licence of 1 scan", "The licence of 3 backgrounds",
-    ]  # fmt: skip
-    assert "wall (2 images)" in unknown[1] and "wall" not in unknown[0]
 
 
 def test_long_lists_are_cut_and_say_so(people):
@@ -263,32 +192,6 @@ def test_the_same_version_gives_the_same_bytes_anywhere(people, tmp_path):
     for data in here.values():
         assert str(people.parent).encode() not in data and socket.gethostname().encode() not in data
     assert name_of("s3://bucket/sets/my set") == "my-set" and name_of(Path("/a/b c")) == "b-c"
-
-
-def test_the_hubs_own_code_reads_its_head(people):
-    from huggingface_hub import DatasetCard
-
-    card = DatasetCard(make_card(Dataset(people)).files["README.md"].decode())
-    head = card.data.to_dict()
-    assert (head["license"], head["size_categories"], head["pretty_name"]) == ("other", ["n<1K"], "people")
-    assert head["configs"][0]["data_files"] == [{"split": "samples", "path": "shards/*.tar"}]
-    assert "# people 1.0.0" in card.text
-
-
-@pytest.mark.parametrize(
-    ("licences", "expected"),
-    [
-        (["CC-BY-4.0", "CC0-1.0"], "cc-by-4.0"),
-        (["CC0-1.0"], "cc0-1.0"),
-        (["CC-BY-4.0", "MIT"], "other"),
-        (["CC-BY-4.0", None], "other"),
-        (["CC-BY"], "other"),
-        ([None], "unknown"),
-    ],
-)
-def test_the_hubs_licence_is_one_only_if_all_have_it(licences, expected):
-    rights = [Right("scan", f"{k}", licence, None, frozenset(), "-", 1) for k, licence in enumerate(licences)]
-    assert hub_licence(rights)["license"] == expected
 
 
 def test_an_older_version_lists_its_own_shards(people, tmp_path):
@@ -359,49 +262,3 @@ def test_the_card_in_the_docs_is_one_of_ours(readme):
         heads = [re.findall(r"^\|.*\|\n(?=\| -)", section(text, title), re.MULTILINE) for text in (documented, readme)]
         assert heads[0] == heads[1], title
     assert yaml.safe_load(documented.split("\n---\n")[0]).keys() <= yaml.safe_load(readme.split("\n---\n")[0]).keys()
-
-
-@pytest.fixture(scope="module")
-def described(people, tmp_path_factory) -> Path:
-    """The dataset with its card."""
-    out = shutil.copytree(people, tmp_path_factory.mktemp("described") / "people")
-    for name, data in make_card(Dataset(out)).files.items():
-        (out / name).write_bytes(data)
-    return out
-
-
-@pytest.mark.filterwarnings("ignore:ConjunctiveGraph is deprecated:DeprecationWarning")  # rdflib's own
-def test_mlcroissant_finds_no_fault_and_streams_the_rows(described):
-    import mlcroissant
-
-    croissant = mlcroissant.Dataset(str(described / "croissant.json"))
-    issues = croissant.metadata.ctx.issues
-    assert not issues.errors and not issues.warnings
-    dataset = Dataset(described)
-    records = list(croissant.records("samples"))
-    assert len(records) == len(dataset)
-    for position, record in enumerate(records):
-        row = dataset.row(position)
-        assert record["samples/sample_id"].decode() == row["id"]
-        assert record["samples/split"].decode() == row["split"]
-        assert [name.decode() for name in record["samples/scans"]] == row["scans"]
-        assert record["samples/focal_px"] == pytest.approx(row["focal_px"], rel=1e-6)
-
-
-def test_croissants_checksums_are_those_of_the_files(described):
-    about = json.loads((described / "croissant.json").read_text())
-    named = {file["contentUrl"]: file["sha256"] for file in about["distribution"]}
-    assert {url: hashlib.sha256((described / url).read_bytes()).hexdigest() for url in named} == named
-    fields = about["recordSet"][0]["field"]
-    assert {field["name"] for field in fields if field.get("repeated")} == {"scans", "people", "flags", "refused"}
-    assert set(named) == {f"{p.parent.name}/{p.name}" for d in ("indexes", "shards") for p in (described / d).iterdir()}
-    assert "https://spdx.org/licenses/CC-BY-4.0.html" in about["license"] and "unknown" in about["license"]
-
-
-def test_datasets_loads_the_folder_by_the_card(described, tmp_path, monkeypatch):
-    from datasets import load_dataset
-
-    samples = load_dataset(str(described), split="samples", streaming=True, cache_dir=str(tmp_path))
-    found = [(sample["__key__"], sample["json"]["split"]) for sample in islice(samples, 20)]
-    dataset = Dataset(described)
-    assert found == [(dataset.row(i)["id"], dataset.row(i)["split"]) for i in range(len(dataset))]
