@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synth import cli_proof
+from synth import cli_card, cli_proof
 from synth.cli_library import data_size, say
 from synth.cli_proof import position_of
 from synth.errors import UserError
@@ -177,5 +177,6 @@ _VERBS = {
         cli_proof.add_rerender,
         cli_proof.rerender,
     ),
+    "card": ("README.md and croissant.json: what it holds, under which licences", cli_card.add_arguments, cli_card.run),
     "get": ("one sample as loose files", _add_get, _get),
 }

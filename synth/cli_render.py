@@ -142,6 +142,7 @@ def _report_library(scans: ScanLibrary) -> None:
 
 
 def _render_all(job: Job, args: argparse.Namespace, out: Place, places: Places | None) -> int:
+    from synth.card_rights import scan_rights
     from synth.store_index import commit
     from synth.store_write import open_run
 
@@ -160,7 +161,7 @@ def _render_all(job: Job, args: argparse.Namespace, out: Place, places: Places |
 
         limits = cli_farm.limits_of(args)
         tally = render_dataset(job, store_run, plan, places, args.max_refused, on_fate, limits, record.journal.event)
-        manifest = commit(store_run, lineage={}, processes=cli_library.core_count())
+        manifest = commit(store_run, lineage=scan_rights(job.library.scans), processes=cli_library.core_count())
     _report_run(tally, job.config)
     say(f"dataset: {out} ({manifest['index']['rows']} images, root {manifest['root'][:12]})")
     page = " --out page" if isinstance(out, str) else ""  # a page is a local file

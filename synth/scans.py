@@ -19,7 +19,7 @@ from synth.scans_discover import name_mesh, persons_of
 from synth.scans_facts import IMPORTER_VERSION, ScanEntry, ScanFacts, ScanMaterial, Verdict
 from synth.scans_files import FoundFile, HashMemory
 from synth.scans_jobs import Job, remember_tryout, run_job, was_tried
-from synth.scans_licence import find_licence, licence_papers
+from synth.scans_licence import find_licence, header_licence, licence_papers
 from synth.scans_names import name_scans
 from synth.scans_raw import BadScan, ImporterBroken, Probe, RawMaterial, RawMesh, RawPicture
 from synth.scans_store import PreparedScan, load_facts, load_prepared
@@ -111,14 +111,17 @@ def _entries(usable: list[tuple[Job, ScanFacts]], files: list[FoundFile]) -> lis
 
 def _with_licence(facts: ScanFacts, job: Job, papers: dict[Path, list[Path]]) -> ScanFacts:
     """Licence and attribution as the user says, else as the file itself, else as the papers beside it."""
-    paper = find_licence(job.file.path, job.file.root, papers)
+    paper = header_licence(job.file.path) or find_licence(job.file.path, job.file.root, papers)
     override = job.source.override
+    holds = paper if not override.licence else None  # whoever names a licence has read the paper
     return facts.model_copy(
         update={
             "licence": override.licence or facts.licence or (paper and paper.name),
             "attribution": override.attribution or facts.attribution or (paper and paper.attribution),
             "no_ai": paper is not None and paper.no_ai,
-            "warnings": facts.warnings if paper is None or override.licence else (*facts.warnings, *paper.limits),
+            "non_commercial": holds is not None and holds.non_commercial,
+            "no_sharing": holds is not None and holds.no_sharing,
+            "warnings": (*facts.warnings, *(holds.limits if holds else ())),
         }
     )
 

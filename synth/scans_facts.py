@@ -69,6 +69,10 @@ class ScanFacts(_Facts):
     """As the file states it."""
     no_ai: bool = False
     """A paper beside the file speaks against use for machine learning."""
+    non_commercial: bool = False
+    """A paper beside the file allows non-commercial use only."""
+    no_sharing: bool = False
+    """A paper beside the file forbids to hand the scan on, or its licence is known for it."""
 
 
 class ScanEntry(_Facts):

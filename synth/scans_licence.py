@@ -1,7 +1,7 @@
 """What may be done with a scan, as the papers beside it say: licence files are read, never judged.
 
-A file's own words come first (`asset` of a glTF, see `synth.scans_gltf`); here are those of the files beside it or
-above. Strangers' texts become one printable line.
+A file's own words come first (`asset` of a glTF, see `synth.scans_gltf`; comments of an OBJ or PLY); then those of the
+files beside it or above. Strangers' texts become one printable line.
 """
 
 import re
@@ -14,6 +14,8 @@ from synth.scans_files import printable
 _PAPERS = re.compile(r"licen[cs]e|copying|readme|acknowledg|credit|attribution|copyright", re.IGNORECASE)
 _TEXTS = {".txt", ".md", "", ".html", ".htm", ".rst"}
 _MOST_BYTES = 64 * 2**10
+#: What a comment begins with, of formats that have them.
+_COMMENTS = {".obj": "#", ".ply": "comment"}
 _LONGEST = 300
 #: Licences by the words they are known by; the first that fits counts, and fuller names stand before shorter ones.
 _KNOWN = (
@@ -24,9 +26,10 @@ _KNOWN = (
     (r"\bCC[- ]BY[- ]SA\b|attribution.{0,3}share-?alike", "CC-BY-SA"),
     (r"\bCC[- ]BY[- ]ND\b|attribution.{0,3}no-?deriv", "CC-BY-ND"),
     (r"\bCC[- ]BY\b|creative commons attribution|creativecommons\.org/licenses/by/", "CC-BY"),
-    (r"\bMIT license\b|permission is hereby granted, free of charge", "MIT"),
-    (r"apache license", "Apache-2.0"),
-    (r"redistribution and use in source and binary forms", "BSD"),
+    (r"\bMIT license\b|^MIT$|permission is hereby granted, free of charge", "MIT"),
+    (r"apache license|^apache-2\.0$", "Apache-2.0"),
+    (r"\bBSD[- ]3[- ]clause\b", "BSD-3-Clause"),
+    (r"^BSD$|redistribution and use in source and binary forms", "BSD"),
     (r"public domain|not copyrighted|no known copyright", "public domain"),
     (r"renderpeople", "RenderPeople terms"),
     (r"\bTHuman", "THuman terms"),
@@ -49,6 +52,7 @@ _NO_SHARING = re.compile(
 _FIELD = re.compile(
     r"^[\s*#-]*(license type|licen[cs]e|author|title|source)\s*:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE
 )
+_COPYRIGHT = re.compile(r"^[\s*#-]*((?:copyright\b|[^\n]*\(c\))[^\n]*\b\d{4}\b[^\n]*)$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -106,16 +110,30 @@ def find_licence(mesh: Path, root: Path, papers: Mapping[Path, Sequence[Path]]) 
     return None
 
 
+def header_licence(mesh: Path) -> Licence | None:
+    """What the comments at the beginning of an OBJ or PLY say about its licence; None where they say nothing."""
+    mark = _COMMENTS.get(mesh.suffix.lower())
+    if mark is None:
+        return None
+    lines = []
+    for line in _beginning(mesh).splitlines():
+        if line.startswith(mark):
+            lines.append(line.removeprefix(mark))
+        elif line.startswith(("v ", "end_header")):
+            break
+    return licence_in("\n".join(lines), mesh)
+
+
 def read_licence(path: Path) -> Licence | None:
     """What a paper says; None where it says nothing about a licence."""
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(_MOST_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return None
+    return licence_in(_beginning(path), path)
+
+
+def licence_in(text: str, path: Path) -> Licence | None:
+    """What a paper's text says; None where it says nothing about a licence. path: the paper, to be named."""
     fields = {key.lower().replace("licence", "license"): value.strip() for key, value in reversed(_FIELD.findall(text))}
     said = fields.get("license type") or fields.get("license") or ""
-    name = _known(said) or _known(text) or _line(said)
+    name = known_licence(said) or known_licence(text) or _line(said)
     if name is None:
         return None
     parts = [f'"{fields["title"]}"' if "title" in fields else None, fields.get("author") and f"by {fields['author']}",
@@ -123,7 +141,7 @@ def read_licence(path: Path) -> Licence | None:
     own = not _OPEN.match(name)  # open licences say "not" of much that they allow
     return Licence(
         name=name,
-        attribution=_line(" ".join(part for part in parts if part)),
+        attribution=_line(" ".join(part for part in parts if part)) or _holder(text),
         no_ai=_NO_AI.search(text) is not None,
         path=path,
         non_commercial="-NC" in name or (own and _NON_COMMERCIAL.search(text) is not None),
@@ -131,12 +149,31 @@ def read_licence(path: Path) -> Licence | None:
     )
 
 
-def _known(text: str) -> str | None:
+def _beginning(path: Path) -> str:
+    """The first 64 KiB as text; empty where the file cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_MOST_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def known_licence(text: str) -> str | None:
+    """The name of the licence that a text speaks of, `CC-BY-4.0`; None if it is none of those known by name.
+
+    Every such name reads as itself.
+    """
     for words, name in _KNOWN:
         if re.search(words, text, re.IGNORECASE | re.DOTALL):
             version = _VERSION.search(text) if name.startswith("CC-BY") else None
             return f"{name}-{version[1]}" if version else name
     return None
+
+
+def _holder(text: str) -> str | None:
+    """The first line that says who holds the copyright since when: open licences ask to repeat it."""
+    held = _COPYRIGHT.search(text)
+    return _line(held[1]) if held else None
 
 
 def _line(text: str) -> str | None:

@@ -21,7 +21,7 @@ LAYERS = [
     {"renderers.proof", "renderers.surface"},
     {"synth.store", "renderers.blender", "renderers.analytic"},
     {"synth.report"},
-    {"synth.pipeline", "renderers.trial"},
+    {"synth.card", "synth.pipeline", "renderers.trial"},
     {"synth.version", "synth.doctor"},
     {"synth.cli"},
     {"train.config", "train.metrics", "train.sapiens", "train.losses", "train.frame", "train.augment",

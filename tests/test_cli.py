@@ -222,6 +222,10 @@ def test_analytic_needs_no_blender_once_scans_are_prepared_and_plan_measures(pla
     dataset = Dataset(tmp_path / "set")
     assert len(dataset) == 150 and len(list((tmp_path / "set" / "shards").iterdir())) == 2
     assert np.isfinite(dataset[7].depth_m[dataset[7].mask]).all()
+    done = synth("dataset", "card", tmp_path / "set")
+    assert done.returncode == 0 and "The licence of 2 scans is not known" in done.stdout
+    (run,) = (tmp_path / "set" / "runs").glob("*/run.json")
+    assert len(json.loads(run.read_text())["lineage"]["scan_rights"]) == 2
     done = synth("plan", *args, "--n", 500000)
     assert done.returncode == 0 and "core-hours" in done.stdout and "3907 shards" in done.stdout
 

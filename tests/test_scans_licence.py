@@ -6,8 +6,9 @@ import pytest
 from conftest import read_ball
 
 from renderers.trial import ball_obj
+from synth import scans_licence
 from synth.scans import load_facts, load_library
-from synth.scans_licence import find_licence, licence_papers, read_licence
+from synth.scans_licence import find_licence, header_licence, known_licence, licence_papers, read_licence
 
 SKETCHFAB = """Model Information:
 * title:\tMan In Suit
@@ -108,3 +109,34 @@ def test_the_nearest_paper_counts_and_one_named_like_the_mesh_before_others(tmp_
     papers = licence_papers(tmp_path.rglob("*"))
     assert find_licence(deep / "eva.obj", tmp_path, papers).name == "CC-BY-4.0"
     assert find_licence(deep / "anna.obj", tmp_path, papers).name == "CC0-1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        (
+            "a.obj",
+            "# CC0-1.0\n# Body, (c) 2020 Somebody\nmtllib a.mtl\nv 0 0 0\n",
+            ("CC0-1.0", "Body, (c) 2020 Somebody"),
+        ),
+        ("a.obj", "# exported by a tool\nv 0 0 0\n# CC0-1.0\n", None),
+        ("a.obj", "o CC0-1.0\nv 0 0 0\n", None),
+        ("a.ply", "ply\ncomment License: CC-BY-4.0\ncomment Author: Ada\nend_header\n", ("CC-BY-4.0", "by Ada")),
+        ("a.stl", "# CC0-1.0\n", None),
+    ],
+)
+def test_comments_at_the_beginning_of_a_mesh_are_its_own_words(tmp_path, name, text, expected):
+    (tmp_path / name).write_text(text)
+    found = header_licence(tmp_path / name)
+    assert (found and (found.name, found.attribution)) == expected
+
+
+def test_who_holds_the_copyright_is_whom_to_name(tmp_path):
+    text = "Copyright (c) 2014, A College. Please see\nRedistribution and use in source and binary forms, with\n"
+    assert read(tmp_path, text).attribution == "Copyright (c) 2014, A College. Please see"
+    assert read(tmp_path, "MIT license\nthe copyright notice shall be included").attribution is None
+
+
+@pytest.mark.parametrize("name", [*(name for _, name in scans_licence._KNOWN), "CC-BY-NC-4.0", "CC-BY-3.0"])
+def test_a_known_name_reads_as_itself(name):
+    assert known_licence(name) == name
