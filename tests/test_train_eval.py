@@ -59,7 +59,7 @@ def test_the_truth_has_no_error_and_a_flip_has_one(data, task):
     summary = summarise(right)
     assert summary["images"] == 16 and score(summary, task) < 1e-5
     spoilt = {
-        "depth": [lambda maps: Maps(depth=maps.depth[:, ::-1]), lambda maps: Maps(depth=maps.depth**2)],
+        "depth": [lambda maps: Maps(depth=maps.depth[:, ::-1]), lambda maps: Maps(depth=np.sin(40 * maps.depth))],
         "normal": [lambda maps, k=k: Maps(normal=maps.normal * np.where(np.arange(3) == k, -1, 1)) for k in range(3)],
     }[task]
     for spoil in spoilt:
