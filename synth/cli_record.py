@@ -1,6 +1,6 @@
 """What a render leaves besides samples, while it goes on: the journal, and the sheet of the first images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,9 +39,14 @@ class Record:
 
 
 @contextmanager
-def recorded(run: Run, plan: Plan, facts: dict) -> Iterator[Record]:
-    """The record of a session; however the block is left, the journal says so."""
-    journal = Journal(run, plan.n, plan.missing, facts)
+def recorded(run: Run, plan: Plan, facts: dict, on_ray: bool) -> Iterator[Record]:
+    """The record of a session; however the block is left, the journal says so. on_ray: Ray's metrics have it too."""
+    publish: Callable[[dict], None] = _nowhere
+    if on_ray:
+        from synth.pipeline_metrics import ray_gauges
+
+        publish = ray_gauges()
+    journal = Journal(run, plan.n, plan.missing, facts, publish)
     record = Record(journal, FirstSheet(run, plan.n))
     try:
         if record.sheet.due:
@@ -55,3 +60,7 @@ def recorded(run: Run, plan: Plan, facts: dict) -> Iterator[Record]:
         raise
     else:
         journal.close("finished")
+
+
+def _nowhere(state: dict) -> None:
+    """Where a state goes that nobody else shows."""

@@ -151,7 +151,7 @@ def _render_all(job: Job, args: argparse.Namespace, out: Place, places: Places |
     who = "in this process" if places is None else f"with {places.workers or 'all'} workers"
     say(f"{out}: {args.n} images asked for, {plan.missing} to render {who}")
     with (
-        recorded(store_run, plan, _facts(job, places)) as record,
+        recorded(store_run, plan, _facts(job, places), places is not None) as record,
         Progress("render", plan.missing, "image") as progress,
     ):
 

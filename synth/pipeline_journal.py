@@ -11,6 +11,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,8 +33,12 @@ _STARTED, _ENDED = {"worker_started"}, {"worker_lost", "worker_drained", "worker
 class Journal:
     """One session of a driver. Its methods are cheap enough to be called for every image."""
 
-    def __init__(self, run: Run, n: int, missing: int, facts: dict):
-        """n: images asked for. missing: of them to be made now. facts: JSON values that begin the log."""
+    def __init__(self, run: Run, n: int, missing: int, facts: dict, publish: Callable[[dict], None]):
+        """n: images asked for. missing: of them to be made now. facts: JSON values that begin the log.
+
+        publish: hears every state that is written, for whoever shows it elsewhere.
+        """
+        self._publish = publish
         self._run, self._n, self._missing = run, n, missing
         self._began = self._state_at = self._progress_at = time.monotonic()
         self._session = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{socket.gethostname()}-{os.getpid()}"
@@ -97,6 +102,7 @@ class Journal:
             "event_log": self.name,
             **self._figures(),
         }
+        self._publish(facts)
         self._run.folder.publish(self._run.name("status.json"), [canonical_json(facts).encode()])
 
     def _figures(self) -> dict:

@@ -34,7 +34,7 @@ __all__ = ["job", "place"]
 def observed(job, out: Path, n: int, stop_at: int | None = None):
     run = open_run(out, SPEC)
     plan = plan_work(run, n)
-    with recorded(run, plan, {"why": "test"}) as record:
+    with recorded(run, plan, {"why": "test"}, on_ray=False) as record:
 
         def on_fate(fate: Fate, tally: Tally) -> None:
             record(fate, tally)
@@ -107,7 +107,7 @@ def test_status_of_a_run_that_failed_and_then_finished(job, tmp_path):
 
 def test_a_refused_attempt_and_a_lost_worker_are_in_the_log(job, tmp_path):
     run = open_run(tmp_path / "set", SPEC)
-    with recorded(run, plan_work(run, 10), {}) as record:
+    with recorded(run, plan_work(run, 10), {}, on_ray=False) as record:
         tally = Tally()
         for fate in (Fate(0, True, ((0, "black", "too dark"),), (), 1.0), Fate(1, True, (), (), 1.0)):
             tally.add(fate)
