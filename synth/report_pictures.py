@@ -55,6 +55,28 @@ def measure_depth_range(sample: Sample) -> tuple[float, float] | None:
     return float(near), float(far)
 
 
+def measure_depth_reach(sample: Sample) -> tuple[float, float] | None:
+    """Nearest and farthest depth of the subject, metres, between which `depth_codes` counts.
+
+    None where no pixel of the subject has a finite depth.
+    """
+    depth = sample.depth_m[sample.mask & np.isfinite(sample.depth_m)]
+    return (float(depth.min()), float(depth.max())) if depth.size else None
+
+
+def depth_codes(sample: Sample) -> np.ndarray:
+    """Depth and instance as one picture, (H, W, 3) uint8, for a page that makes points of it.
+
+    Red and green are the high and the low byte of 65535 (z - near) / (far - near) over `measure_depth_reach`, blue is
+    the instance; all 0 where no subject has a finite depth.
+    """
+    near, far = measure_depth_reach(sample) or (0.0, 1.0)
+    seen = sample.mask & np.isfinite(sample.depth_m)
+    share = (np.where(seen, sample.depth_m, near).astype(np.float64) - near) / max(far - near, 1e-9)
+    code = np.round(65535 * share).astype(np.uint16)
+    return np.stack([code >> 8, code & 255, np.where(seen, sample.instance, 0)], axis=-1).astype(np.uint8)
+
+
 def depth_levels(sample: Sample) -> np.ndarray:
     """Depth as a level of `depth_colors`: (H, W) uint8.
 

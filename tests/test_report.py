@@ -28,6 +28,7 @@ class FakeDataset:
     """What a report reads of a dataset, from two lists."""
 
     root = "5f" * 32
+    complete = True
 
     def __init__(self, samples: list[Sample], rows: list[dict], path: Path = Path("balls")):
         self.samples, self.rows, self.path = samples, rows, path
