@@ -11,6 +11,7 @@ from synth.cli_progress import Progress
 from synth.cli_proof import pick
 from synth.errors import UserError
 from synth.report import write_contact_sheet, write_gallery
+from synth.report_rerun import load_rerun, write_recording
 from synth.store import Dataset, open_version, split_version
 
 #: Samples on the contact sheet: what fits a screen.
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Writes index.html (and pictures beside it) and contact_sheet.png and says where."""
     if args.workers is not None and args.workers < 1:
         raise UserError(f"--workers {args.workers}: expected at least 1")
+    if args.rerun is not None:
+        load_rerun()  # before the page is made, which may take long
     dataset = open_version(args.dataset)
     positions = pick(dataset.ids, args.fraction)
     out = args.out or _default_out(dataset, args.dataset)
@@ -74,8 +77,6 @@ def _name(text: str) -> str:
 
 
 def _record(dataset: Dataset, positions: np.ndarray, path: Path) -> None:
-    from synth.report_rerun import write_recording
-
     with Progress("rerun", len(positions), "image") as progress:
         write_recording(dataset, positions, path, lambda done: progress.to(done))
     say(f"recording: {path.absolute()}; open it with `rerun {path}`")

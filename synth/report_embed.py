@@ -23,6 +23,8 @@ from synth.report_pictures import (
 from synth.sample import Sample
 
 _JPEG_QUALITY = 90
+#: Points of fewer rows than this look like bricks.
+_CLOUD_ROWS = 256
 
 #: What a thumbnail shows, from left to right.
 TILES = ("rgb", "depth", "normal")
@@ -32,8 +34,8 @@ def embed_pictures(sample: Sample, height: int) -> dict[str, str]:
     """{name: data address}, in the order they are shown, none higher than `height` pixels.
 
     Names: rgb, depth, normal, mask, alpha, then albedo and trust where the sample has them; and two that are not shown
-    by themselves: `outline`, the mask's edge on a transparent picture, to be laid over rgb, and `cloud`, half as high,
-    see `synth.report_pictures.depth_codes`.
+    by themselves: `outline`, the mask's edge on a transparent picture, to be laid over rgb, and `cloud`, see
+    `synth.report_pictures.depth_codes`, which has half of `height` or, as far as the sample has them, 256 rows.
     """
     instance = shrink_labels(sample.instance, height)
     pictures = {
@@ -49,8 +51,7 @@ def embed_pictures(sample: Sample, height: int) -> dict[str, str]:
         pictures["trust"] = _png(shrink_labels(sample.trust, height))
     edge = mask_edge(instance > 0).astype(np.uint8)
     pictures["outline"] = _palette_png(edge, np.array([(0, 0, 0), OUTLINE], np.uint8), transparent=0)
-    cloud_height = max(1, min(height, sample.mask.shape[0]) // 2)
-    pictures["cloud"] = _png(shrink_labels(depth_codes(sample), cloud_height))
+    pictures["cloud"] = _png(shrink_labels(depth_codes(sample), max(height // 2, _CLOUD_ROWS)))
     return pictures
 
 

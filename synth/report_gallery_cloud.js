@@ -1,8 +1,7 @@
 /* ---- the subject as coloured points, turned with the pointer; drawn by hand, so that no graphics card is needed ---- */
 
 const FOV = 1.25; // focal length over the smaller side of the canvas
-const HOME = { yaw: 0, pitch: 0, zoom: 1 };
-let cloud = null; // of the sample on the stage: {points, colors, reach, turn, canvas}
+let cloud = null; // of the sample on the stage: {points, colors, reach, spacing, home, turn, canvas}
 
 /* The page's own decoder: pixels of a picture that lies inside the page. */
 async function decodePixels(address) {
@@ -73,8 +72,8 @@ async function showCloud(i, pictures) {
   const { points, colors } = makePoints(sample, codes, rgb);
   const spacing = sample.height / codes.height / sample.focal_px; // metres between points, a metre away
   const distance = sample.reach ? (sample.reach[0] + sample.reach[1]) / 2 : 1;
-  cloud = { points, colors, reach: centre(points), spacing: spacing * distance, turn: { ...HOME, pitch: (sample.pitch * Math.PI) / 180 }, canvas };
-  cloud.home = { ...cloud.turn };
+  const home = { yaw: 0, pitch: (sample.pitch * Math.PI) / 180, zoom: 1 }; // as the camera saw it, but level
+  cloud = { points, colors, reach: centre(points), spacing: spacing * distance, home, turn: { ...home }, canvas };
   large.querySelector(".readout").textContent = points.length ? `${grouped(points.length / 3)} points of depth. Drag to turn, wheel to zoom, double click to reset.` : "No depth: no points.";
   listenToPointer(canvas);
   drawCloud();
@@ -82,7 +81,7 @@ async function showCloud(i, pictures) {
 
 function listenToPointer(canvas) {
   canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
-  canvas.addEventListener("pointermove", (event) => event.buttons && turnCloud(event.movementX / 150, event.movementY / 150, 1));
+  canvas.addEventListener("pointermove", (event) => event.buttons && turnCloud(-event.movementX / 150, event.movementY / 150, 1));
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     turnCloud(0, 0, Math.exp(-event.deltaY / 600));

@@ -20,7 +20,7 @@ const togglePlots = () => (byId("plots").open = !byId("plots").open);
 
 const MOVES = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
 const LARGE_MOVES = { ...MOVES, ArrowRight: 1, ArrowLeft: -1 };
-const TURNS = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] };
+const TURNS = { ArrowLeft: [0.15, 0], ArrowRight: [-0.15, 0], ArrowUp: [0, -0.15], ArrowDown: [0, 0.15] };
 const ZOOMS = { "+": 1.25, "=": 1.25, "-": 0.8 };
 const PLAIN = { o: toggleOutline, "?": () => byId("help").showModal() };
 const LIST_KEYS = { n: () => turnPage(1), p: () => turnPage(-1), r: reverse, s: togglePlots, "/": () => byId("filter").focus() };

@@ -120,7 +120,7 @@ def _shown(head: Head) -> str:
     told = f"{_number(samples)} {'sample' if samples == 1 else 'samples'}"
     if head.shown < samples:
         told = f"{_number(head.shown)} of {told}"
-    return told if head.facts["complete"] else f"{told}, still being rendered"
+    return told if head.facts["complete"] else f"{told}; more exist or are being rendered"
 
 
 def _facts_html(facts: dict) -> str:

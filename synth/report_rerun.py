@@ -23,13 +23,7 @@ def write_recording(dataset, positions: Iterable[int], path: Path, progress: Cal
     World: right-handed, z up, metres; cameras look along z with x right and y down, as Rerun's RDF. Depth is planar,
     metres, 0 where no subject. Raises UserError without the package.
     """
-    try:
-        import rerun
-    except ImportError as error:
-        raise UserError(
-            f"--rerun {path}: the package rerun-sdk is missing; pip install 'synth[rerun]' into an environment of its "
-            "own, for it wants NumPy 2 and Blender NumPy 1"
-        ) from error
+    rerun = load_rerun()
     recording = rerun.RecordingStream("synth")
     recording.save(path)
     recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
@@ -40,6 +34,18 @@ def write_recording(dataset, positions: Iterable[int], path: Path, progress: Cal
             recording.log(entity, value)
         progress(done)
     recording.disconnect()
+
+
+def load_rerun():
+    """The package rerun-sdk. Raises UserError where it is missing."""
+    try:
+        import rerun
+    except ImportError as error:
+        raise UserError(
+            "--rerun: the package rerun-sdk is missing; pip install 'synth[rerun]' into an environment of its own, for "
+            "it wants NumPy 2 and Blender NumPy 1"
+        ) from error
+    return rerun
 
 
 def _entities(rerun, sample: Sample, rgb_png: bytes) -> list[tuple[str, object]]:

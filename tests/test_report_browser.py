@@ -34,7 +34,7 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("gallery") / "index.html"
-    write_gallery(make_dataset(5), path)
+    write_gallery(make_dataset(5), path, name="balls")
     return path
 
 
@@ -77,7 +77,7 @@ def test_a_picture_that_cannot_be_decoded_is_counted(seen, gallery, tmp_path):
 
 def test_names_from_strangers_are_shown_and_never_run(seen, tmp_path):
     path = tmp_path / "hostile.html"
-    write_gallery(make_dataset(2, scan=HOSTILE, background=HOSTILE, flag=HOSTILE), path)
+    write_gallery(make_dataset(2, scan=HOSTILE, background=HOSTILE, flag=HOSTILE), path, name=HOSTILE)
     body, dom, console = seen(path, "#all=1&open=00000000&filter=script")
     assert "evil" not in body and console == [] and body["broken"] == "0" and body["matching"] == "2"
     assert "&lt;/script&gt;&lt;script&gt;document.body.dataset.evil=1" in dom
