@@ -3,8 +3,8 @@
 function step(by) {
   if (!order.length) return;
   const from = order.indexOf(large.open ? current : Number(document.activeElement?.dataset?.i ?? -1));
-  const start = from < 0 && by > 0 ? readState().page * PAGE - 1 : from;
-  const to = order[Math.min(Math.max(start + by, 0), order.length - 1)];
+  const at = from < 0 ? Math.min(readState().page, lastPage()) * PAGE : from + by; // from nowhere to the page's first
+  const to = order[Math.min(Math.max(at, 0), order.length - 1)];
   if (large.open) return openLarge(to);
   if (!cards.has(to)) writeState({ page: pageOf(to) });
   cards.get(to).focus();
