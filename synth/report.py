@@ -23,11 +23,11 @@ __all__ = ["MOST", "write_contact_sheet", "write_gallery"]
 
 #: Up to so many samples are one file, of about 15 MB at 1024 x 768; the first few of them in full size.
 _ONE_FILE, _FEW = 64, 24
-#: Heights, pixels: of the few, of the others in one file, of the samples of a folder (about 0.1 MB each).
+#: Heights, pixels: of the few, of the others in one file, of the samples of a folder (0.15 MB each).
 _HIGH, _MIDDLE, _LOW = 1024, 640, 384
 #: Height of a thumbnail, pixels.
 _THUMBNAIL = 144
-#: Most samples of a page: its figures alone are 12 MB then, and a browser searches them in a tenth of a second.
+#: Most samples of a page: its figures alone are 18 MB then, which a browser opens in a second (benchmarks/view.py).
 MOST = 100_000
 
 

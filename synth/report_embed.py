@@ -40,7 +40,7 @@ def embed_pictures(sample: Sample, height: int) -> dict[str, str]:
     instance = shrink_labels(sample.instance, height)
     pictures = {
         "rgb": _jpeg(_shrink_colour(sample.rgb, height)),
-        "depth": _palette_png(shrink_labels(depth_levels(sample), height), depth_colors()),
+        "depth": _palette_png(depth_levels(sample, height), depth_colors()),
         "normal": _png(normal_picture(shrink_labels(sample.normal, height))),
         "mask": _png(mask_picture(instance)),
         "alpha": _png(_shrink_colour(sample.alpha, height)),
@@ -51,7 +51,7 @@ def embed_pictures(sample: Sample, height: int) -> dict[str, str]:
         pictures["trust"] = _png(shrink_labels(sample.trust, height))
     edge = mask_edge(instance > 0).astype(np.uint8)
     pictures["outline"] = _palette_png(edge, np.array([(0, 0, 0), OUTLINE], np.uint8), transparent=0)
-    pictures["cloud"] = _png(shrink_labels(depth_codes(sample), max(height // 2, _CLOUD_ROWS)))
+    pictures["cloud"] = _png(depth_codes(sample, max(height // 2, _CLOUD_ROWS)))
     return pictures
 
 
@@ -63,8 +63,7 @@ def thumbnail_row(sample: Sample, tile: tuple[int, int]) -> np.ndarray:
     size = max(1, round(w * scale)), max(1, round(h * scale))
     row = Image.new("RGB", (len(TILES) * width, height))
     colour = Image.fromarray(sample.rgb).resize(size, Image.Resampling.BOX)
-    # labels are taken from a smaller copy: what has to be coloured is a fiftieth of the sample
-    labels = depth_colors()[shrink_labels(depth_levels(sample), size[1])]
+    labels = depth_colors()[depth_levels(sample, size[1])]
     normals = normal_picture(shrink_labels(sample.normal, size[1]))
     for k, picture in enumerate((colour, Image.fromarray(labels), Image.fromarray(normals))):
         left, top = k * width + (width - size[0]) // 2, (height - size[1]) // 2

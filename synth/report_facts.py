@@ -8,9 +8,9 @@ from itertools import chain
 
 import numpy as np
 
-from synth.camera import FULL_FRAME_DIAGONAL_MM, Camera, distance_from_z
+from synth.camera import FULL_FRAME_DIAGONAL_MM, Camera, cropped, distance_from_z
 from synth.report_pictures import measure_depth_range, measure_depth_reach
-from synth.sample import Sample, background_magnification
+from synth.sample import Sample, background_magnification, subject_window
 
 
 def measure_sample(sample: Sample, row: dict) -> dict:
@@ -108,4 +108,6 @@ def _median_distance(sample: Sample) -> float | None:
     seen = sample.mask & np.isfinite(sample.depth_m)
     if not seen.any():
         return None
-    return float(np.median(distance_from_z(sample.recipe.camera, sample.depth_m)[seen]))
+    window = subject_window(seen)  # of most frames the smaller part
+    distance = distance_from_z(cropped(sample.recipe.camera, window), sample.depth_m[window])
+    return float(np.median(distance[seen[window]]))

@@ -16,7 +16,8 @@ function parseFilter(text) {
 function termTest(name, sign, value) {
   if (!name) {
     const tests = WORDS.map((word) => wordTest(word, (x) => x.includes(value)));
-    return (i) => SAMPLES[i].id.includes(value) || tests.some((test) => test(i));
+    if (/^\d+$/.test(value)) tests.push((i) => SAMPLES[i].id.includes(value));
+    return (i) => tests.some((test) => test(i));
   }
   if (NUMBERS.includes(name)) return numberTest(COLUMNS[name].at, sign, value);
   if (name === "id") return sign === "=" ? (i) => SAMPLES[i].id === value : (i) => SAMPLES[i].id.includes(value);

@@ -144,7 +144,7 @@ def test_a_page_holds_every_picture_and_fact(page):
     for sample, shown, facts in zip(dataset.samples, pictures, rows_of(data), strict=True):
         assert list(shown) == facts["pictures"] == ["rgb", "depth", "normal", "mask", "alpha", "outline", "cloud"]
         depth = Image.open(io.BytesIO(base64.b64decode(shown["depth"].split(",")[1])))
-        assert np.array_equal(np.array(depth), depth_levels(sample))
+        assert np.array_equal(np.array(depth), depth_levels(sample, 128))
     assert data["depth_colors"] == depth_colors().tolist()
 
 
@@ -280,7 +280,7 @@ def test_many_samples_lie_in_a_folder_that_the_page_names(folder):
     assert call.startswith("receive(2,") and call.endswith(")\n")
     shown = json.loads(call[len("receive(2,") : -2])[37 - 32]
     depth = Image.open(io.BytesIO(base64.b64decode(shown["depth"].split(",")[1])))
-    assert np.array_equal(np.array(depth), depth_levels(sample))
+    assert np.array_equal(np.array(depth), depth_levels(sample, 128))
     with Image.open(beside / "000002.jpg") as sheet:
         assert sheet.size == (3 * 108, 16 * 144)
         row = np.asarray(sheet).astype(int)[(37 - 32) * 144 :][:144]
@@ -358,7 +358,7 @@ def test_the_contact_sheet_shows_colour_depth_and_normals_side_by_side(tmp_path)
     tiles = [middle[28 + k * (96 + 3) :][:96] for k in range(3)]
     sample, row = samples[0], 64
     assert np.array_equal(tiles[0], sample.rgb[row])
-    assert np.array_equal(tiles[1], depth_colors()[depth_levels(sample)[row]])
+    assert np.array_equal(tiles[1], depth_colors()[depth_levels(sample, 128)[row]])
     inside = sample.mask[row]
     assert np.abs((tiles[2] - 127.5) / 127.5 * (1, -1, -1) - sample.normal[row])[inside].max() < 0.005
 

@@ -57,7 +57,7 @@ def test_a_depth_colour_tells_its_level_to_within_one():
 def test_nearer_is_a_higher_level_and_levels_turn_back_into_metres():
     sample = ball_sample()
     near, far = measure_depth_range(sample)
-    levels = depth_levels(sample)
+    levels = depth_levels(sample, 128)
     assert np.array_equal(levels > 0, sample.mask) and levels.max() == 254
     inside = sample.mask & (sample.depth_m > near) & (sample.depth_m < far)
     metres = far + (near - far) * (levels[inside].astype(float) - 1) / 253
@@ -75,7 +75,7 @@ def test_one_stray_pixel_does_not_flatten_the_colours():
 def test_a_flat_wall_and_a_sample_without_depth_have_pictures():
     sample = ball_sample()
     wall = changed(sample, depth_m=np.where(sample.mask, np.float32(2), np.float32(np.inf)))
-    assert len(np.unique(depth_levels(wall)[sample.mask])) == 1
+    assert len(np.unique(depth_levels(wall, 128)[sample.mask])) == 1
     nothing = changed(sample, depth_m=np.full_like(sample.depth_m, np.inf), instance=np.zeros_like(sample.instance))
     assert measure_depth_range(nothing) is None and (depth_picture(nothing) == NO_SUBJECT).all()
 
@@ -166,7 +166,7 @@ def test_embedded_pictures_are_the_arrays(height):
 
 def test_depth_codes_give_back_depth_and_instances():
     sample = ball_sample(make_recipe())
-    codes = depth_codes(sample).astype(int)
+    codes = depth_codes(sample, 128).astype(int)
     near, far = measure_depth_reach(sample)
     z = near + (far - near) * (256 * codes[..., 0] + codes[..., 1]) / 65535
     assert np.array_equal(codes[..., 2], sample.instance)
