@@ -145,17 +145,21 @@ function makeFigure(name, sample) {
   return captioned(frame, name, sample);
 }
 
-/* A window onto the sheet of thumbnails of the sample's chunk: a row a sample, a column a picture. */
+/* A window onto the sheet of thumbnails of the sample's chunk: a row a sample, a column a picture. It is a little
+   smaller than the tile, or its neighbours would shine in at the edges. */
+const TRIM = 1.02;
+const shifted = (tiles) => `${-100 * (tiles * TRIM + (TRIM - 1) / 2)}%`;
+
 function makeThumbnail(name, sample) {
   const frame = element("div", "frame tile");
   const image = element("img");
   const [width, height] = DATA.tile;
   const rows = Math.min(DATA.chunk, DATA.samples - sample.i + (sample.i % DATA.chunk));
   frame.style.aspectRatio = `${width} / ${height}`;
-  image.style.width = `${100 * COMPARED.length}%`;
-  image.style.height = `${100 * rows}%`;
-  image.style.left = `${-100 * COMPARED.indexOf(name)}%`;
-  image.style.top = `${-100 * (sample.i % DATA.chunk)}%`;
+  image.style.width = `${100 * TRIM * COMPARED.length}%`;
+  image.style.height = `${100 * TRIM * rows}%`;
+  image.style.left = shifted(COMPARED.indexOf(name));
+  image.style.top = shifted(sample.i % DATA.chunk);
   image.alt = `${TITLES[name]} of ${sample.id}`;
   image.decoding = "async";
   frame.append(image);

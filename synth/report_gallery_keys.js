@@ -54,6 +54,7 @@ function onKey(event) {
 }
 
 fillSelects();
+byId("outline").hidden = Boolean(DATA.folder); // thumbnails have none
 byId("filter").addEventListener("input", (event) => writeState({ filter: event.target.value, page: 0 }));
 byId("sort").addEventListener("change", (event) => writeState({ sort: event.target.value, page: 0 }));
 for (const button of document.querySelectorAll(".sizes button")) button.addEventListener("click", () => writeState({ size: button.dataset.size }));
