@@ -40,7 +40,6 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_version(args.dataset)
     positions = pick(dataset.ids, args.fraction)
     out = args.out or _default_out(dataset, args.dataset)
-    out.mkdir(parents=True, exist_ok=True)
     page, sheet = out / "index.html", out / "contact_sheet.png"
     with Progress("view", len(positions), "image") as progress:
         write_gallery(

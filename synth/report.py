@@ -49,6 +49,7 @@ def write_gallery(
     """
     positions = np.arange(len(dataset)) if positions is None else np.asarray(positions)
     _check_count(name, len(positions))
+    path.parent.mkdir(parents=True, exist_ok=True)
     head = Head(name, len(positions), measure_dataset(dataset))
     if len(positions) <= _ONE_FILE:
         layout = Layout(height=_HIGH if len(positions) <= _FEW else _MIDDLE)

@@ -32,6 +32,7 @@ for (const [name, { words, at }] of Object.entries(COLUMNS)) {
   Object.defineProperty(Row.prototype, name, { get() { return words ? named(at[this.i]) : at[this.i]; } });
 }
 const SAMPLES = Array.from({ length: DATA.samples }, (_, i) => new Row(i));
+const NUMBER_OF = new Map(COLUMNS.index.at.map((index, i) => [index, i]));
 const shownNames = (sample) => sample.pictures.filter((name) => name in TITLES);
 
 /* ---- where pictures come from ---- */

@@ -156,5 +156,5 @@ function applyState() {
   applyFilter(state);
   if (state.all) everything = true;
   showPage(state.page);
-  showLarge(SAMPLES.findIndex((s) => s.id === state.open));
+  showLarge(state.open ? (NUMBER_OF.get(Number(state.open)) ?? -1) : -1);
 }

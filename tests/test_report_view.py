@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from PIL import Image
 from test_report import blocks, rows_of
 from test_store_write import write
 
+from synth import report
 from synth.cli import main
 from synth.cli_proof import pick
 from synth.report_rerun import write_recording
@@ -76,6 +78,28 @@ def test_what_cannot_be_meant_is_one_line(grown, tmp_path, capsys, arguments, me
     assert main(["view", str(grown), "--out", str(tmp_path / "out"), *arguments]) == 1
     error = capsys.readouterr().err.strip()
     assert message in error and "\n" not in error and not (tmp_path / "out").exists()
+
+
+def test_too_many_samples_are_one_line_before_anything_is_made(grown, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report, "MOST", 8)
+    assert main(["view", str(grown), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "people: 12 samples are more than the 8 of one page; --fraction 0.666 fits" in error and "\n" not in error
+    assert not (tmp_path / "out").exists()
+    assert main(["view", str(grown), "--out", str(tmp_path / "out"), "--fraction", "0.3"]) == 0
+
+
+def test_a_broken_sample_is_named(grown, tmp_path, capsys):
+    place = shutil.copytree(grown, tmp_path / "people")
+    (shard,) = (place / "shards").glob("00000000-00000009-*")
+    offset, length, _ = Dataset(grown).row(4)["members"]["normal.exr"]
+    data = bytearray(shard.read_bytes())
+    data[offset : offset + length] = bytes(length)
+    shard.write_bytes(data)
+    assert main(["view", str(place), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "sample 00000004: normal.exr" in error and "\n" not in error
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_object_store_is_read_by_several_processes(s3, tmp_path, capsys):
