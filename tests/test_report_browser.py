@@ -17,6 +17,7 @@ from test_report import make_dataset
 
 from renderers.trial import ball_obj
 from synth.report import write_gallery
+from synth.report_pictures import depth_colors, depth_levels
 from synth.report_scans import write_scans_page
 from synth.scans import load_library
 
@@ -244,7 +245,10 @@ def test_the_order_is_reversed_by_a_key_and_numbers_are_filtered_by_range(driver
 def test_a_sample_of_a_folder_is_read_off_like_one_of_a_page(driver, folder):
     driver.open(folder, "#open=00000077")
     driver.wait("return ['rgb', 'depth', 'normal'].every((name) => pixels[name])")
-    sample = make_dataset(78).samples[77]
+    sample, other = make_dataset(79).samples[77:]
+    red, theirs = (depth_colors()[depth_levels(each, 128)][..., 0] for each in (sample, other))
+    shown = driver.run("return [...pixels.depth.data].filter((_, k) => k % 4 === 0)")
+    assert shown == red.ravel().tolist() and (red != theirs).any()
     text = driver.run("return readOut((50 + 0.5) / 96, (70 + 0.5) / 128, SAMPLES[77])")
     z = float(re.search(r"z [^\d]*([\d.]+) m", text)[1])
     assert abs(z - sample.depth_m[70, 50]) < 2e-3
