@@ -1,24 +1,77 @@
 "use strict";
-/* The gallery: cards from facts; pictures from blocks that are read only while a card is near the screen.
-   Text from the dataset is only ever set as text. State lives in the address (#filter=…&sort=…&open=…), so that a link
-   to what one sees can be kept; #all=1 shows every picture at once, as printing does. The body's data-pictures,
-   data-loaded and data-broken say how many pictures there are, were decoded and could not be.
-   Three files, one script: this one makes the cards, report_gallery_filter.js chooses and orders them and keeps the
-   state, report_gallery_large.js shows one sample large, answers keys and starts everything. */
+/* The gallery: cards from facts; pictures from blocks in the page, or from a folder beside it, fetched while a card is
+   near the screen. Text from the dataset is only ever set as text. State lives in the address (#filter=…&open=…), so
+   that a link to what one sees can be kept; #all=1 shows every picture of a page at once, as printing does. The body's
+   data-pictures, data-loaded and data-broken say how many pictures there are, were decoded and could not be.
+   Six files, one script: this one makes the cards, report_gallery_filter.js chooses and orders them, turns pages and
+   keeps the state, _plots.js draws statistics, _cloud.js points, _large.js shows one sample, _keys.js answers keys and
+   starts everything. */
 
 const byId = (id) => document.getElementById(id);
 const DATA = JSON.parse(byId("data").textContent);
-const SAMPLES = DATA.samples;
+const COLUMNS = DATA.columns;
 const BLOCKS = [...document.querySelectorAll("script.pictures")];
 const TITLES = { rgb: "RGB", depth: "Depth", normal: "Normals", mask: "Mask", alpha: "Alpha", albedo: "Albedo", trust: "Trust" };
 const COMPARED = ["rgb", "depth", "normal"];
 const ZOOM = 5;
-const LISTS = ["scan", "background", "framing", "flag"];
-const NUMBERS = ["index", "focal", "distance", "yaw", "pitch", "roll", "exposure", "share", "magnification"];
-const WORDS = ["id", "split", "scan", "person", "background", "framing", "flag", "engine"];
+const LISTS = ["scan", "background", "framing", "split", "flag"];
+const NUMBERS = ["index", "focal", "distance", "yaw", "pitch", "roll", "exposure", "share", "magnification", "seconds"];
+const WORDS = ["split", "scan", "person", "background", "framing", "flag", "engine"];
 
-const picturesOf = (i) => JSON.parse(BLOCKS[i].textContent);
+/* A sample is its number; what is said of it is read from the columns when asked for. */
+class Row {
+  constructor(i) {
+    this.i = i;
+  }
+  get id() {
+    return String(this.index).padStart(8, "0");
+  }
+}
+for (const [name, { words, at }] of Object.entries(COLUMNS)) {
+  const named = (k) => (Array.isArray(k) ? k.map((each) => words[each]) : words[k]);
+  Object.defineProperty(Row.prototype, name, { get() { return words ? named(at[this.i]) : at[this.i]; } });
+}
+const SAMPLES = Array.from({ length: DATA.samples }, (_, i) => new Row(i));
+const NUMBER_OF = new Map(COLUMNS.index.at.map((index, i) => [index, i]));
 const shownNames = (sample) => sample.pictures.filter((name) => name in TITLES);
+
+/* ---- where pictures come from ---- */
+
+const KEPT_CHUNKS = 8;
+const chunks = new Map(); // number -> promise of its samples' pictures; the latest asked for last
+const awaited = new Map();
+const fileOf = (number, ending) => `${DATA.folder}/${String(number).padStart(6, "0")}.${ending}`;
+
+/* Called by the files of the folder. */
+function receive(number, pictures) {
+  awaited.get(number)?.(pictures);
+}
+
+function loadChunk(number) {
+  return new Promise((resolve, reject) => {
+    const script = element("script");
+    awaited.set(number, resolve);
+    script.addEventListener("load", () => script.remove());
+    script.addEventListener("error", () => {
+      chunks.delete(number);
+      script.remove();
+      reject(new Error(script.src));
+    });
+    script.src = fileOf(number, "js");
+    document.head.append(script);
+  });
+}
+
+/* Promise of {name: address} of a sample's pictures. */
+function picturesOf(i) {
+  if (!DATA.folder) return Promise.resolve(JSON.parse(BLOCKS[i].textContent));
+  const number = Math.floor(i / DATA.chunk);
+  const chunk = chunks.get(number) ?? loadChunk(number);
+  chunks.delete(number);
+  chunks.set(number, chunk);
+  if (chunks.size > KEPT_CHUNKS) chunks.delete(chunks.keys().next().value);
+  return chunk.then((pictures) => pictures[i % DATA.chunk]);
+}
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -47,7 +100,7 @@ function factsOf(s, full) {
     ["Subject", `${fixed(100 * s.share, 1)} %`],
     ["Magnified", `${fixed(s.magnification, 1)}×`],
     s.refused.length ? ["Refused", s.refused.join("; ")] : null,
-    ...(full ? [["Size", `${s.width} × ${s.height}`], ["Film", s.engine], ["Split", s.split]] : []),
+    ...(full ? [["Size", `${s.width} × ${s.height}`], ["Film", s.engine], ["Split", s.split], ["Took", `${fixed(s.seconds, 1)} s`]] : []),
   ].filter(Boolean);
 }
 
@@ -79,7 +132,6 @@ function report() {
 }
 
 function makeFigure(name, sample) {
-  const figure = element("figure");
   const frame = element("div", "frame");
   const names = name === "rgb" && sample.pictures.includes("outline") ? [name, "outline"] : [name];
   for (const part of names) {
@@ -91,6 +143,32 @@ function makeFigure(name, sample) {
     image.dataset.name = part;
     frame.append(image);
   }
+  return captioned(frame, name, sample);
+}
+
+/* A window onto the sheet of thumbnails of the sample's chunk: a row a sample, a column a picture. It is a little
+   smaller than the tile, or its neighbours would shine in at the edges. */
+const TRIM = 1.02;
+const shifted = (tiles) => `${-100 * (tiles * TRIM + (TRIM - 1) / 2)}%`;
+
+function makeThumbnail(name, sample) {
+  const frame = element("div", "frame tile");
+  const image = element("img");
+  const [width, height] = DATA.tile;
+  const rows = Math.min(DATA.chunk, DATA.samples - sample.i + (sample.i % DATA.chunk));
+  frame.style.aspectRatio = `${width} / ${height}`;
+  image.style.width = `${100 * TRIM * COMPARED.length}%`;
+  image.style.height = `${100 * TRIM * rows}%`;
+  image.style.left = shifted(COMPARED.indexOf(name));
+  image.style.top = shifted(sample.i % DATA.chunk);
+  image.alt = `${TITLES[name]} of ${sample.id}`;
+  image.decoding = "async";
+  frame.append(image);
+  return captioned(frame, name, sample);
+}
+
+function captioned(frame, name, sample) {
+  const figure = element("figure");
   const caption = element("figcaption", "", captionOf(name, sample));
   caption.title = caption.textContent;
   figure.append(frame, caption);
@@ -110,7 +188,8 @@ function watchLoading(image) {
   image.addEventListener("error", () => done(false));
 }
 
-function makeCard(sample, i) {
+function makeCard(i) {
+  const sample = SAMPLES[i];
   const card = element("article", "card");
   card.tabIndex = -1;
   card.id = `sample-${sample.id}`;
@@ -134,9 +213,14 @@ function makeCard(sample, i) {
   return card;
 }
 
-/* What is compared large, the rest at half the size beside it, two above each other. */
+/* What is compared large; in one page the rest at half the size beside it, two above each other. */
 function makeStrip(sample) {
   const strip = element("div", "strip");
+  if (DATA.folder) {
+    strip.append(...COMPARED.map((name) => makeThumbnail(name, sample)));
+    strip.style.gridTemplateColumns = `repeat(${COMPARED.length}, minmax(0, 1fr))`;
+    return strip;
+  }
   const side = element("div", "side");
   const rest = shownNames(sample).filter((name) => !COMPARED.includes(name));
   side.append(...rest.map((name) => makeFigure(name, sample)));
@@ -145,22 +229,38 @@ function makeStrip(sample) {
   return strip;
 }
 
-function loadCard(card) {
-  const pictures = picturesOf(card.dataset.i);
-  for (const image of card.querySelectorAll("img")) if (!image.src) image.src = pictures[image.dataset.name];
+async function loadCard(card) {
+  card.dataset.near = "";
+  const i = Number(card.dataset.i);
+  const sheet = DATA.folder && fileOf(Math.floor(i / DATA.chunk), "jpg");
+  const pictures = sheet ? null : await picturesOf(i);
+  if (!("near" in card.dataset)) return; // it has left meanwhile
+  for (const image of card.querySelectorAll("img")) if (!image.src) image.src = sheet || pictures[image.dataset.name];
 }
 
 function releaseCard(card) {
+  delete card.dataset.near;
   for (const image of card.querySelectorAll("img")) image.removeAttribute("src");
 }
 
-const CARDS = SAMPLES.map(makeCard);
+let cards = new Map(); // of the page on screen, by sample
+let everything = false;
 const near = new IntersectionObserver(
   (entries) => entries.forEach((e) => (e.isIntersecting ? loadCard(e.target) : releaseCard(e.target))),
   { rootMargin: "1200px 0px" },
 );
 
-function loadAll() {
+/* Puts the cards of these samples on screen; those that stay are not made again. */
+function showCards(samples) {
+  if (samples.length === cards.size && [...cards.keys()].every((i, k) => i === samples[k])) return;
   near.disconnect();
-  CARDS.forEach(loadCard);
+  cards = new Map(samples.map((i) => [i, cards.get(i) ?? makeCard(i)]));
+  byId("cards").replaceChildren(...cards.values());
+  for (const card of cards.values()) everything ? loadCard(card) : near.observe(card);
+}
+
+function loadAll() {
+  everything = true;
+  near.disconnect();
+  cards.forEach(loadCard);
 }

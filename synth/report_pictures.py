@@ -55,23 +55,47 @@ def measure_depth_range(sample: Sample) -> tuple[float, float] | None:
     return float(near), float(far)
 
 
-def depth_levels(sample: Sample) -> np.ndarray:
-    """Depth as a level of `depth_colors`: (H, W) uint8.
+def measure_depth_reach(sample: Sample) -> tuple[float, float] | None:
+    """Nearest and farthest depth of the subject, metres, between which `depth_codes` counts.
+
+    None where no pixel of the subject has a finite depth.
+    """
+    depth = sample.depth_m[sample.mask & np.isfinite(sample.depth_m)]
+    return (float(depth.min()), float(depth.max())) if depth.size else None
+
+
+def depth_codes(sample: Sample, height: int) -> np.ndarray:
+    """Depth and instance as one picture, (h, w, 3) uint8 of at most `height` rows, for a page that makes points of it.
+
+    Red and green are the high and the low byte of 65535 (z - near) / (far - near) over `measure_depth_reach`, blue is
+    the instance; all 0 where no subject has a finite depth.
+    """
+    near, far = measure_depth_reach(sample) or (0.0, 1.0)
+    depth, instance = shrink_labels(sample.depth_m, height), shrink_labels(sample.instance, height)
+    seen = (instance > 0) & np.isfinite(depth)
+    share = (np.where(seen, depth, near).astype(np.float64) - near) / max(far - near, 1e-9)
+    code = np.round(65535 * share).astype(np.uint16)
+    return np.stack([code >> 8, code & 255, np.where(seen, instance, 0)], axis=-1).astype(np.uint8)
+
+
+def depth_levels(sample: Sample, height: int) -> np.ndarray:
+    """Depth as a level of `depth_colors`: (h, w) uint8 of at most `height` rows.
 
     254 is the near end of `measure_depth_range`, 1 the far end, clipped between; 0 no subject; 255 where a subject has
     no finite depth or depth is no number, nowhere in a good sample.
     """
     near, far = measure_depth_range(sample) or (0.0, 1.0)
-    finite = np.isfinite(sample.depth_m)
-    nearness = (far - np.where(finite, sample.depth_m, far)) / max(far - near, 1e-9)
+    depth, mask = shrink_labels(sample.depth_m, height), shrink_labels(sample.instance, height) > 0
+    finite = np.isfinite(depth)
+    nearness = (far - np.where(finite, depth, far)) / max(far - near, 1e-9)
     levels = 1 + np.round(np.clip(nearness, 0, 1) * (_NEAR_LEVEL - 1))
-    bad = (finite != sample.mask) | np.isnan(sample.depth_m)
+    bad = (finite != mask) | np.isnan(depth)
     return np.select([bad, finite], [_BAD_LEVEL, levels], 0).astype(np.uint8)
 
 
 def depth_picture(sample: Sample) -> np.ndarray:
     """Depth as colour, (H, W, 3) uint8: near is bright yellow, far dark violet."""
-    return depth_colors()[depth_levels(sample)]
+    return depth_colors()[depth_levels(sample, sample.mask.shape[0])]
 
 
 def normal_picture(normal: np.ndarray) -> np.ndarray:

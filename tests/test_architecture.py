@@ -54,6 +54,7 @@ ONLY_IN = {
     "embreex": ("renderers.raycast",),
     "pyarrow": ("synth.store", "synth.version"),
     "obstore": ("synth.store_bucket",),
+    "rerun": ("synth.report_rerun",),
 }
 
 

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from worlds import ball_sample, make_recipe
 
+from synth import report_chunks
 from synth.errors import UserError
 from synth.report import write_contact_sheet, write_gallery
-from synth.report_facts import camera_angles_deg, evenly_spaced, measure_dataset, measure_sample
+from synth.report_facts import camera_angles_deg, columns_of, measure_dataset, measure_sample
 from synth.report_pictures import depth_colors, depth_levels
 from synth.sample import Sample
 
@@ -28,6 +29,7 @@ class FakeDataset:
     """What a report reads of a dataset, from two lists."""
 
     root = "5f" * 32
+    complete = True
 
     def __init__(self, samples: list[Sample], rows: list[dict], path: Path = Path("balls")):
         self.samples, self.rows, self.path = samples, rows, path
@@ -68,6 +70,7 @@ def make_dataset(count: int, scan=None, background=None, flag="truncated", folde
                 "id": recipe.sample_id, "index": index, "split": "train", "scans": [name], "people": [f"p-{name}"],
                 "background": place, "flags": [flag] if index % 3 == 0 else [], "framing": recipe.framing,
                 "refused": [[0, ("burnt", "too_small")[index // 2 % 2], "by hand"]] if index % 2 == 0 else [],
+                "seconds": 1.5 + index,
             }
         )  # fmt: skip
     return FakeDataset(samples, rows, folder)
@@ -80,38 +83,22 @@ def blocks(page: str, attribute: str) -> list:
 @pytest.fixture
 def page(tmp_path):
     def write(dataset: FakeDataset, **options) -> str:
-        write_gallery(dataset, tmp_path / "index.html", **options)
+        write_gallery(dataset, tmp_path / "index.html", name=dataset.path.name, **options)
         return (tmp_path / "index.html").read_text(encoding="utf-8")
 
     return write
 
 
-@pytest.mark.parametrize(
-    "count, limit, positions",
-    [
-        (5, None, [0, 1, 2, 3, 4]),
-        (5, 9, [0, 1, 2, 3, 4]),
-        (5, 5, [0, 1, 2, 3, 4]),
-        (5, 1, [0]),
-        (9, 3, [0, 4, 8]),
-        (10, 4, [0, 3, 6, 9]),
-        (0, 7, []),
-    ],
-)
-def test_samples_shown_are_evenly_spaced(count, limit, positions):
-    assert evenly_spaced(count, limit) == positions
+def rows_of(data: dict) -> list[dict]:
+    """The facts of a page's samples, out of its columns."""
 
+    def named(words: list[str] | None, at: object) -> object:
+        if words is None:
+            return at
+        return [words[k] for k in at] if isinstance(at, list) else words[at]
 
-@pytest.mark.parametrize("count, limit", [(500_000, 200), (101, 100), (17, 2)])
-def test_any_limit_gives_that_many_different_samples_from_first_to_last(count, limit):
-    positions = np.array(evenly_spaced(count, limit))
-    assert len(positions) == limit and positions[0] == 0 and positions[-1] == count - 1
-    assert np.ptp(np.diff(positions)) <= 1 and np.diff(positions).min() >= 1
-
-
-def test_a_limit_of_nothing_is_refused():
-    with pytest.raises(UserError, match="limit is 0"):
-        evenly_spaced(5, 0)
+    columns = data["columns"].items()
+    return [{n: named(c.get("words"), c["at"][i]) for n, c in columns} for i in range(data["samples"])]
 
 
 @pytest.mark.parametrize("yaw", [0.0, 30.0, 200.0, 359.0])
@@ -128,12 +115,13 @@ def test_camera_angles_are_the_inverse_of_look_at(yaw, pitch, roll):
 
 def test_facts_of_a_distant_ball_are_those_of_closed_form():
     sample = ball_sample(make_recipe(exposure_ev=-0.5), radii=0.3)
-    row = {"flags": ["truncated"], "refused": [[0, "burnt", "too bright"]]}
+    row = {"flags": ["truncated"], "seconds": 2.5, "refused": [[0, "burnt", "too bright"]]}
     facts = measure_sample(sample, row)
     to_centre = np.linalg.norm(np.array([2.5, 0.6, 1.2]) - (0, 0, 0.5))
     assert to_centre - 0.3 < facts["distance"] < to_centre - 0.15
     assert facts["focal"] == pytest.approx(150 / np.hypot(96, 128) * 43.27)
     assert facts["share"] == sample.mask.mean() and facts["exposure"] == -0.5
+    assert facts["seconds"] == 2.5 and facts["center"] == [96 / 2 + 3.25, 128 / 2 - 2.5]
     assert facts["flag"] == ["truncated"] and facts["refused"] == ["burnt: too bright"]
     assert sample.depth_m.min() <= facts["depth"][0] < facts["depth"][1] <= sample.depth_m[sample.mask].max()
     json.dumps(facts, allow_nan=False)
@@ -153,16 +141,16 @@ def test_a_page_holds_every_picture_and_fact(page):
     text = page(dataset)
     (data,) = blocks(text, 'id="data"')
     pictures = blocks(text, 'class="pictures"')
-    assert [s["id"] for s in data["samples"]] == ["00000000", "00000001", "00000002"] and len(pictures) == 3
-    for sample, shown, facts in zip(dataset.samples, pictures, data["samples"], strict=True):
-        assert list(shown) == facts["pictures"] == ["rgb", "depth", "normal", "mask", "alpha", "outline"]
+    assert [s["index"] for s in rows_of(data)] == [0, 1, 2] and len(pictures) == 3
+    for sample, shown, facts in zip(dataset.samples, pictures, rows_of(data), strict=True):
+        assert list(shown) == facts["pictures"] == ["rgb", "depth", "normal", "mask", "alpha", "outline", "cloud"]
         depth = Image.open(io.BytesIO(base64.b64decode(shown["depth"].split(",")[1])))
-        assert np.array_equal(np.array(depth), depth_levels(sample))
+        assert np.array_equal(np.array(depth), depth_levels(sample, 128))
     assert data["depth_colors"] == depth_colors().tolist()
 
 
 def test_the_page_needs_nothing_but_itself(page):
-    text = page(make_dataset(2))
+    text = page(make_dataset(2)).replace('"http://www.w3.org/2000/svg"', "", 1)  # the name of SVG, no address
     assert not re.search(r"https?:|//[a-z]+\.[a-z]|@import|url\(", text)
     assert re.findall(r'(?:src|href)="([^"]*)"', text) == ["data:,"]
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
@@ -176,12 +164,12 @@ def test_names_from_strangers_stay_text(page, tmp_path):
     assert text.count("<script") == 2 + 1 + 1 and text.count("</script>") == 4  # pictures, data, the one script
     assert "<img" not in text and "<title>&lt;b&gt;&amp;" in text and "<!--" not in text
     (data,) = blocks(text, 'id="data"')
-    assert data["samples"][0]["scan"] == [HOSTILE] and data["samples"][0]["background"] == HOSTILE
+    assert rows_of(data)[0]["scan"] == [HOSTILE] and rows_of(data)[0]["background"] == HOSTILE
 
 
 def test_the_page_says_how_many_of_how_many_and_why_others_were_refused(page):
-    text = page(make_dataset(5), limit=2)
-    assert "2 of 5 samples, evenly spaced" in text and len(blocks(text, 'class="pictures"')) == 2
+    text = page(make_dataset(5), positions=[1, 4])
+    assert "2 of 5 samples" in text and len(blocks(text, 'class="pictures"')) == 2
     assert "3 of 8 attempts" in text and "burnt&nbsp;<b>2</b>, too_small&nbsp;<b>1</b>" in text
     assert "5 samples" in page(make_dataset(5)) and "1 sample<" in page(make_dataset(1))
 
@@ -189,7 +177,7 @@ def test_the_page_says_how_many_of_how_many_and_why_others_were_refused(page):
 def test_the_same_dataset_gives_the_same_bytes_and_progress_is_told(page):
     told = []
     assert page(make_dataset(3), progress=lambda *at: told.append(at)) == page(make_dataset(3))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert told == [(3, 3)]
 
 
 def test_optional_pictures_are_shown_where_a_sample_has_them(page):
@@ -197,7 +185,7 @@ def test_optional_pictures_are_shown_where_a_sample_has_them(page):
     trust = np.full(dataset.samples[1].mask.shape, 200, np.uint8)
     dataset.samples[1] = type(dataset.samples[1])(**{**vars(dataset.samples[1]), "trust": trust})
     (data,) = blocks(page(dataset), 'id="data"')
-    assert ["trust" in s["pictures"] for s in data["samples"]] == [False, True]
+    assert ["trust" in s["pictures"] for s in rows_of(data)] == [False, True]
 
 
 def test_a_failure_leaves_the_old_page_and_no_litter(page, tmp_path):
@@ -211,7 +199,7 @@ def test_a_failure_leaves_the_old_page_and_no_litter(page, tmp_path):
 
 def test_an_empty_dataset_has_no_gallery_and_no_sheet(tmp_path):
     with pytest.raises(UserError, match="without samples"):
-        write_gallery(FakeDataset([], []), tmp_path / "x.html")
+        write_gallery(FakeDataset([], []), tmp_path / "x.html", name="none")
     with pytest.raises(UserError, match="no sample"):
         write_contact_sheet([], tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
@@ -234,9 +222,130 @@ class Counting(FakeDataset):
 
 def test_one_sample_is_held_at_a_time(tmp_path):
     rows = make_dataset(4).rows
-    write_gallery(Counting([], rows), tmp_path / "index.html")
+    write_gallery(Counting([], rows), tmp_path / "index.html", name="balls")
     dataset = Counting([], rows)
     write_contact_sheet((dataset[i] for i in range(4)), tmp_path / "sheet.png")
+
+
+def test_a_page_of_what_is_not_all_there_says_so(page):
+    dataset = make_dataset(2)
+    assert "being rendered" not in page(dataset)
+    dataset.complete = False
+    assert "2 samples; more exist or are being rendered" in page(dataset)
+
+
+def test_columns_say_what_the_facts_say():
+    facts = [measure_sample(s, r) | {"pictures": ["rgb"]} for s, r in zip(*vars_of(make_dataset(7)), strict=True)]
+    rows = rows_of({"columns": columns_of(facts), "samples": 7})
+    for row, said in zip(rows, facts, strict=True):
+        assert row.keys() == said.keys()
+        for name, value in said.items():
+            exact = isinstance(value, str) or (isinstance(value, list) and value and isinstance(value[0], str))
+            assert row[name] == (value if exact or not value else pytest.approx(value, abs=1e-4)), name
+    assert columns_of(facts)["scan"]["words"] == sorted(SCANS)
+
+
+def vars_of(dataset: FakeDataset) -> tuple[list[Sample], list[dict]]:
+    return dataset.samples, dataset.rows
+
+
+def test_a_sample_without_depth_has_columns_too():
+    dataset = make_dataset(2)
+    bare = dataset.samples[0]
+    nothing = {"depth_m": np.full_like(bare.depth_m, np.inf), "instance": np.zeros_like(bare.instance)}
+    dataset.samples[0] = Sample(**{**vars(bare), **nothing})
+    columns = columns_of([measure_sample(s, r) for s, r in zip(*vars_of(dataset), strict=True)])
+    assert columns["depth"]["at"][0] is columns["distance"]["at"][0] is None and columns["reach"]["at"][1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A page with its pictures beside it: 70 samples."""
+    path = tmp_path_factory.mktemp("folder") / "index.html"
+    write_gallery(make_dataset(70), path, name="balls")
+    return path
+
+
+def pictures_beside(page: Path) -> Path:
+    (data,) = page.parent.glob("data-*")
+    return data
+
+
+def test_many_samples_lie_in_a_folder_that_the_page_names(folder):
+    (data,) = blocks(folder.read_text(), 'id="data"')
+    beside = pictures_beside(folder)
+    assert data["folder"] == beside.name and data["tile"] == [108, 144] and data["chunk"] == 16
+    assert {p.name for p in beside.iterdir()} == {f"{n:06d}.{ending}" for n in range(5) for ending in ("js", "jpg")}
+    sample = make_dataset(70).samples[37]
+    call = (beside / "000002.js").read_text()
+    assert call.startswith("receive(2,") and call.endswith(")\n")
+    shown = json.loads(call[len("receive(2,") : -2])[37 - 32]
+    depth = Image.open(io.BytesIO(base64.b64decode(shown["depth"].split(",")[1])))
+    assert np.array_equal(np.array(depth), depth_levels(sample, 128))
+    with Image.open(beside / "000002.jpg") as sheet:
+        assert sheet.size == (3 * 108, 16 * 144)
+        row = np.asarray(sheet).astype(int)[(37 - 32) * 144 :][:144]
+    # thumbnails are taller than these pictures: compare them at the pictures' own size
+    thumbnail = Image.fromarray(row[:, :108].astype(np.uint8))
+    seen = np.asarray(thumbnail.resize((96, 128), Image.Resampling.BOX)).astype(int)
+    assert np.abs(seen - sample.rgb).mean() < 6
+    with Image.open(beside / "000004.jpg") as sheet:
+        assert sheet.size == (3 * 108, 6 * 144)
+
+
+def test_several_processes_make_the_same_bytes(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_chunks, "_PIECES", 1)  # two chunks a piece
+    write_gallery(make_dataset(70), tmp_path / "index.html", name="balls", workers=2)
+    assert (tmp_path / "index.html").read_bytes() == folder.read_bytes()
+    theirs, ours = pictures_beside(folder), pictures_beside(tmp_path / "index.html")
+    assert theirs.name == ours.name
+    for file in theirs.iterdir():
+        assert (ours / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_names_from_strangers_stay_text_in_the_files_of_a_folder(tmp_path):
+    write_gallery(make_dataset(65, scan=HOSTILE, flag=HOSTILE), tmp_path / "index.html", name=HOSTILE)
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<script") == 2 and "<!--" not in text
+    for file in pictures_beside(tmp_path / "index.html").glob("*.js"):
+        assert re.fullmatch(r"receive\(\d+,\[[\w\s{}\[\]:;,+/=\"-]*\]\)\n", file.read_text())
+
+
+def test_a_page_takes_the_folder_of_the_one_before_away_and_nothing_else(tmp_path):
+    mine, theirs = tmp_path / "data-0123456789ab", tmp_path / "data-backup"
+    left = tmp_path / ".data-0123456789ab.77.tmp"
+    foreign = tmp_path / "data-ffffffffffff"
+    for folder, name in ((mine, "000000.js"), (theirs, "000000.js"), (left, "000001.jpg"), (foreign, "thesis.tex")):
+        folder.mkdir()
+        (folder / name).write_text("")
+    write_gallery(make_dataset(70), tmp_path / "index.html", name="balls", positions=range(66))
+    kept = {p.name for p in tmp_path.iterdir()} - {"index.html", "data-backup", "data-ffffffffffff"}
+    (made,) = kept
+    write_gallery(make_dataset(70), tmp_path / "index.html", name="balls", positions=range(67))
+    assert made not in {p.name for p in tmp_path.iterdir()} and len(list(tmp_path.iterdir())) == 4
+    write_gallery(make_dataset(3), tmp_path / "index.html", name="balls")
+    assert {p.name for p in tmp_path.iterdir()} == {"index.html", "data-backup", "data-ffffffffffff"}
+
+
+def test_a_failure_on_the_way_leaves_the_old_page_and_its_folder(folder, tmp_path):
+    write_gallery(make_dataset(70), tmp_path / "index.html", name="balls")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    broken = make_dataset(70)
+    broken.root = "00" * 32
+    broken.samples[69] = None
+    with pytest.raises(AttributeError):
+        write_gallery(broken, tmp_path / "index.html", name="balls")
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_more_samples_than_a_page_holds_is_one_line_with_a_way_out(tmp_path):
+    class Huge(FakeDataset):
+        def __len__(self):
+            return 500_000
+
+    with pytest.raises(UserError, match=r"500,000 samples are more than the 100,000 of one page; --fraction 0\.2 fits"):
+        write_gallery(Huge([], []), tmp_path / "index.html", name="huge")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_contact_sheet_shows_colour_depth_and_normals_side_by_side(tmp_path):
@@ -251,7 +360,7 @@ def test_the_contact_sheet_shows_colour_depth_and_normals_side_by_side(tmp_path)
     tiles = [middle[28 + k * (96 + 3) :][:96] for k in range(3)]
     sample, row = samples[0], 64
     assert np.array_equal(tiles[0], sample.rgb[row])
-    assert np.array_equal(tiles[1], depth_colors()[depth_levels(sample)[row]])
+    assert np.array_equal(tiles[1], depth_colors()[depth_levels(sample, 128)[row]])
     inside = sample.mask[row]
     assert np.abs((tiles[2] - 127.5) / 127.5 * (1, -1, -1) - sample.normal[row])[inside].max() < 0.005
 

@@ -8,17 +8,19 @@ import pytest
 from PIL import Image
 from worlds import ball_sample, make_recipe
 
-from synth.report_embed import embed_pictures
+from synth.report_embed import embed_pictures, thumbnail_row
 from synth.report_pictures import (
     NO_SUBJECT,
     NOT_A_NUMBER,
     OUTLINE,
+    depth_codes,
     depth_colors,
     depth_levels,
     depth_picture,
     mask_edge,
     mask_picture,
     measure_depth_range,
+    measure_depth_reach,
     normal_picture,
     overlay_picture,
     shrink_labels,
@@ -55,7 +57,7 @@ def test_a_depth_colour_tells_its_level_to_within_one():
 def test_nearer_is_a_higher_level_and_levels_turn_back_into_metres():
     sample = ball_sample()
     near, far = measure_depth_range(sample)
-    levels = depth_levels(sample)
+    levels = depth_levels(sample, 128)
     assert np.array_equal(levels > 0, sample.mask) and levels.max() == 254
     inside = sample.mask & (sample.depth_m > near) & (sample.depth_m < far)
     metres = far + (near - far) * (levels[inside].astype(float) - 1) / 253
@@ -73,7 +75,7 @@ def test_one_stray_pixel_does_not_flatten_the_colours():
 def test_a_flat_wall_and_a_sample_without_depth_have_pictures():
     sample = ball_sample()
     wall = changed(sample, depth_m=np.where(sample.mask, np.float32(2), np.float32(np.inf)))
-    assert len(np.unique(depth_levels(wall)[sample.mask])) == 1
+    assert len(np.unique(depth_levels(wall, 128)[sample.mask])) == 1
     nothing = changed(sample, depth_m=np.full_like(sample.depth_m, np.inf), instance=np.zeros_like(sample.instance))
     assert measure_depth_range(nothing) is None and (depth_picture(nothing) == NO_SUBJECT).all()
 
@@ -148,9 +150,9 @@ def test_embedded_pictures_are_the_arrays(height):
     for name, address in embed_pictures(sample, height).items():
         kind, data = address.split(";base64,")
         image = Image.open(io.BytesIO(base64.b64decode(data)))
-        assert kind == f"data:image/{image.format.lower()}" and image.height == height
+        assert kind == f"data:image/{image.format.lower()}" and image.height == (128 if name == "cloud" else height)
         decoded[name] = image
-    assert list(decoded) == ["rgb", "depth", "normal", "mask", "alpha", "albedo", "trust", "outline"]
+    assert list(decoded) == ["rgb", "depth", "normal", "mask", "alpha", "albedo", "trust", "outline", "cloud"]
     labels = {"depth": depth_picture(sample), "normal": normal_picture(sample.normal)}
     for name, expected in labels.items():
         assert np.array_equal(np.array(decoded[name].convert("RGB")), shrink_labels(expected, height))
@@ -160,3 +162,32 @@ def test_embedded_pictures_are_the_arrays(height):
     assert set(np.unique(outline[..., 3])) == {0, 255}
     if height == 128:
         assert np.abs(np.array(decoded["rgb"]).astype(int) - sample.rgb).mean() < 4
+
+
+def test_depth_codes_give_back_depth_and_instances():
+    sample = ball_sample(make_recipe())
+    codes = depth_codes(sample, 128).astype(int)
+    near, far = measure_depth_reach(sample)
+    z = near + (far - near) * (256 * codes[..., 0] + codes[..., 1]) / 65535
+    assert np.array_equal(codes[..., 2], sample.instance)
+    assert np.abs(z - sample.depth_m)[sample.mask].max() < (far - near) / 65535
+    assert not codes[~sample.mask].any()
+    assert (near, far) == (sample.depth_m[sample.mask].min(), sample.depth_m[sample.mask].max())
+
+
+@pytest.mark.parametrize("tile", [(96, 128), (48, 64), (40, 64), (64, 40)])
+def test_thumbnails_stand_side_by_side_whole_and_in_the_middle(tile):
+    sample = ball_sample(make_recipe())
+    row = thumbnail_row(sample, tile)
+    width, height = tile
+    assert row.shape == (height, 3 * width, 3)
+    if tile == (96, 128):
+        pictures = [sample.rgb, depth_picture(sample), normal_picture(sample.normal)]
+        assert np.array_equal(row, np.concatenate(pictures, axis=1))
+        return
+    scale = min(width / 96, height / 128)
+    covered = [(part.any(axis=-1)).sum() for part in np.split(row, 3, axis=1)]
+    assert all(abs(c - 96 * 128 * scale**2) < 0.05 * width * height for c in covered)
+    normals = np.split(row, 3, axis=1)[2]
+    known = {tuple(colour) for colour in normal_picture(sample.normal).reshape(-1, 3)}
+    assert {tuple(colour) for colour in normals.reshape(-1, 3)} <= known | {(0, 0, 0)}
