@@ -123,7 +123,8 @@ def curve(results: list[dict]) -> str:
     def y(share: float) -> float:
         return height - bottom - share / top * (height - bottom - 20)
 
-    marks = [f'<line x1="{left}" x2="{width - 20}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="{c}" stroke-dasharray="4 4"/>'
+    right = width - 20
+    marks = [f'<line x1="{left}" x2="{right}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="{c}" stroke-dasharray="4 4"/>'
              f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:g}</text>'
              for v, c in ((0.0, "#888"), (0.5, "#ccc"), (MOST, "#c33"), (1.0, "#888"))]  # fmt: skip
     marks += [f'<text x="{x(n):.1f}" y="{height - bottom + 20}" text-anchor="middle">{n}</text>' for n in counts]

@@ -202,8 +202,8 @@ def test_neighbours_on_other_surfaces_are_not_compared():
 
 @pytest.mark.parametrize(
     "loss",
-    [losses.cosine, losses.l1, losses.depth_l1, losses.depth_gradient, losses.points_l1, losses.points_shift_invariant_l1,
-     losses.points_normal, losses.silog],
+    [losses.cosine, losses.l1, losses.depth_l1, losses.depth_gradient, losses.points_l1,
+     losses.points_shift_invariant_l1, losses.points_normal, losses.silog],
 )  # fmt: skip
 def test_gradients_are_those_of_finite_differences(loss, monkeypatch):
     """In float64; the losses' own cast to float32 is taken out for it."""
