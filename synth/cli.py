@@ -90,3 +90,7 @@ def _print_overview() -> None:
     print("usage: synth COMMAND ...   (synth COMMAND --help says more)\n")
     for name, (_, description) in COMMANDS.items():
         print(f"  {name:<8} {description}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
