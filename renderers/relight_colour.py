@@ -13,7 +13,7 @@ from synth.camera import Camera
 
 #: Side of what a tap answers for, pixels, and its distance from the sample along both axes for four taps: together
 #: they spread as Cycles' Blackman-Harris filter of 1.5 px does, whose standard deviation is 0.2 px.
-_TAP_PX, _TAP_OFF_PX = 0.29, 0.14
+_TAP_PX, _TAP_OFF_PX = 0.58, 0.28
 #: The longer side of a footprint is taken to be at most so many times the shorter.
 _MOST_ANISOTROPY = 4.0
 

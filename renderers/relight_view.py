@@ -13,9 +13,9 @@ from renderers.raycast import Labels, ScanCaster
 from synth.camera import Camera
 
 #: Rays of a pixel at an edge.
-EDGE_RAYS = 8
-#: Width of Cycles' Blackman-Harris pixel filter, pixels: Blender's default.
-_FILTER_PX = 1.5
+EDGE_RAYS = 16
+#: Full width of Cycles' Blackman-Harris pixel filter, pixels: twice what Blender calls its width, 1.5 by default.
+_FILTER_PX = 3.0
 #: A neighbour is on another surface if it is so many pixels off the plane, or if its normal is turned by more than
 #: the angle of this cosine.
 _OFF_PLANE_PX, _TURNED = 1.0, 0.9
