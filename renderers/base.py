@@ -32,8 +32,12 @@ def make_renderer(
         from renderers.analytic import AnalyticRenderer
 
         return AnalyticRenderer(scan_store)
+    if engine == "relight":
+        from renderers.relight import RelightRenderer
+
+        return RelightRenderer(scan_store, background_store, threads)
     if engine in ("cycles", "eevee"):
         from renderers.blender import BlenderRenderer
 
         return BlenderRenderer(scan_store, background_store, engine=engine, device=device, threads=threads)
-    raise ValueError(f"unknown engine {engine!r}: cycles, eevee or analytic")
+    raise ValueError(f"unknown engine {engine!r}: cycles, eevee, relight or analytic")

@@ -19,27 +19,22 @@ from renderers import blender_scene
 from renderers.blender_quiet import stdout_to
 from renderers.core import Core
 from renderers.denoise import Denoiser, denoise_light
-from renderers.film import composite, develop, to_8bit
+from renderers.frame import build_sample, render_background, subject_window
 from renderers.kernel import cpu_kernel
-from renderers.panorama import render_panorama, shrink_panorama
-from renderers.plate import render_plate
-from renderers.proof import check_depth, check_subject, count_labels
-from renderers.raycast import Labels, ScanCaster, cast_labels
-from renderers.surface import ScanPaint, lookup_albedo, lookup_trust
-from synth.backgrounds import load_panorama, load_plate
-from synth.camera import Camera, project
+from renderers.panorama import light_panorama
+from renderers.proof import check_depth, check_subject
+from renderers.raycast import ScanCaster, cast_labels
+from renderers.surface import ScanPaint
+from synth.backgrounds import load_panorama
+from synth.camera import Camera
 from synth.errors import UserError
 from synth.recipe import Material, SceneRecipe
 from synth.sample import Sample
 from synth.scans import PreparedScan, load_prepared
 from synth.scratch import scratch_folder
 
-#: Pixels around the subject's box: Cycles' filter reaches 0.75 px, the denoiser likes a rim.
-_MARGIN_PX = 8
 #: Radiance above which an indirect path is clamped, in units of the displayed white: fireflies, not light.
 _CLAMP_INDIRECT = 10.0
-#: Width at which a panorama lights: 0.35 degrees a texel, finer than the sun. What is seen of it has its full size.
-_LIGHT_PX = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +93,7 @@ class BlenderRenderer:
         self._load_scans(recipe)
         poses = [np.array(subject.world_from_scan) for subject in recipe.subjects]
         placed = list(zip(self._loaded, poses, strict=True))
-        window = _subject_window(camera, [(loaded.scan, pose) for loaded, pose in placed])
+        window = subject_window(camera, placed)
         labels = cast_labels(camera, [(loaded.caster, pose) for loaded, pose in placed], recipe.normals, window)
         check_subject(labels)
         panorama = self._load_panorama(recipe)
@@ -112,18 +107,10 @@ class BlenderRenderer:
         premultiplied[window] = passes.colour
         if self._denoises_light(recipe):
             premultiplied[window][..., :3] = denoise_light(passes.colour, passes.albedo, self._denoiser)
-        alpha = np.clip(premultiplied[..., 3], 0, 1)
-        linear = composite(premultiplied[..., :3], alpha, self._render_background(recipe, panorama, alpha < 1))
-        return Sample(
-            recipe=recipe,
-            rgb=develop(linear, recipe.film),
-            alpha=to_8bit(alpha),
-            instance=labels.instance,
-            depth_m=labels.depth_m,
-            normal=labels.normal,
-            counts=count_labels(labels),
-            **_further_labels(recipe, labels, placed),
-        )
+        covered = premultiplied[..., 3] >= 1
+        background = render_background(recipe, panorama, self._background_store, ~covered)
+        self._plate = None if recipe.background.plate is None else background
+        return build_sample(recipe, labels, premultiplied, background, placed)
 
     def environment(self) -> dict[str, str]:
         """Blender's build, the device, and the versions that labels and arrays depend on."""
@@ -208,21 +195,10 @@ class BlenderRenderer:
         wanted = recipe.background.sha256
         if self._panorama is None or self._panorama[0] != wanted:
             panorama = load_panorama(self._background_store, wanted)
-            light = shrink_panorama(panorama, panorama.shape[1] // _LIGHT_PX)
-            self._retired.append(blender_scene.light_world(self._world, light))
+            self._retired.append(blender_scene.light_world(self._world, light_panorama(panorama)))
             self._panorama = (wanted, panorama)
         blender_scene.turn_world(self._world, recipe.background.yaw_deg)
         return self._panorama[1]
-
-    def _render_background(self, recipe: SceneRecipe, panorama: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """Linear colour (H, W, 3) behind the subject, where `wanted` (H, W); anything finite elsewhere."""
-        plate = recipe.background.plate
-        if plate is None:
-            self._plate = None
-            return render_panorama(panorama, recipe.camera, recipe.background.yaw_deg, wanted=wanted)
-        pixels = load_plate(self._background_store, plate.sha256)
-        self._plate = render_plate(pixels, plate, recipe.camera.shape, recipe.film.exposure_ev)
-        return self._plate
 
     def _denoises_light(self, recipe: SceneRecipe) -> bool:
         """Whether the light is denoised by us. Cycles denoises what shines, and what a GPU renders, on the GPU."""
@@ -266,30 +242,3 @@ def _set_border(render: bpy.types.RenderSettings, camera: Camera, window: tuple[
     render.border_max_x = (columns.stop + 0.5) / camera.width
     render.border_min_y = (camera.height - rows.stop + 0.5) / camera.height
     render.border_max_y = (camera.height - rows.start + 0.5) / camera.height
-
-
-def _subject_window(camera: Camera, placed: list[tuple[PreparedScan, np.ndarray]]) -> tuple[slice, slice]:
-    """Rows and columns that hold all of the subjects, with a margin; the frame where one is beside the camera."""
-    low, high = np.array([np.inf, np.inf]), np.array([-np.inf, -np.inf])
-    for scan, world_from_scan in placed:
-        points = np.asarray(scan.positions, np.float64) @ world_from_scan[:3, :3].T + world_from_scan[:3, 3]
-        uv, z = project(camera, points)
-        if (z <= 1e-3).any():
-            return slice(0, camera.height), slice(0, camera.width)
-        low, high = np.minimum(low, uv.min(axis=0)), np.maximum(high, uv.max(axis=0))
-    size = np.array([camera.width, camera.height])
-    x0, y0 = np.clip(np.floor(low) - _MARGIN_PX, 0, size - 1).astype(int)
-    x1, y1 = np.clip(np.ceil(high) + _MARGIN_PX, 1, size).astype(int)
-    return slice(int(y0), max(int(y1), int(y0) + 1)), slice(int(x0), max(int(x1), int(x0) + 1))
-
-
-def _further_labels(
-    recipe: SceneRecipe, labels: Labels, placed: list[tuple[_Loaded, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """The labels that the recipe asks for besides the triplet, by the names that Sample gives them."""
-    further = {}
-    if "albedo" in recipe.outputs:
-        further["albedo"] = lookup_albedo(recipe.camera, labels, [(loaded.paint, pose) for loaded, pose in placed])
-    if "trust" in recipe.outputs:
-        further["trust"] = lookup_trust(labels, [loaded.scan for loaded, _ in placed])
-    return further

@@ -14,6 +14,8 @@ from synth.camera import Camera, pixel_rays
 #: Pixels per texel from which on every other pixel is looked up and those between are interpolated: a spline with a
 #: knot every five pixels is then off by less than 1 % of an edge's height (tests/test_panorama.py).
 _SMOOTH = 5.0
+#: Width at which a panorama lights: 0.35 degrees a texel, finer than the sun. What is seen of it has its full size.
+_LIGHT_PX = 1024
 
 
 def render_panorama(
@@ -61,6 +63,11 @@ def _between(coarse: np.ndarray) -> np.ndarray:
         fine[1::2] = (9 * (a[1:-2] + a[2:-1]) - a[:-3] - a[3:]) / 16
         coarse = np.moveaxis(fine, 0, axis)
     return coarse
+
+
+def light_panorama(panorama: np.ndarray) -> np.ndarray:
+    """The panorama (h, w, 3) as it lights, in every engine: at most some 1024 texels wide."""
+    return shrink_panorama(panorama, panorama.shape[1] // _LIGHT_PX)
 
 
 def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:

@@ -24,6 +24,8 @@ _BLOCK = 1 << 14
 _CLEAR = 0.02
 #: More transparent layers than this on one ray are no hair but a broken file; the ray then sees what comes next.
 _MAX_LAYERS = 32
+#: A ray that has passed a surface goes on from so far behind it, metres.
+_STEP_M = 2e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,51 @@ class ScanCaster:
         normal[leaning] = _unit(normal[leaning] - cosine[leaning, None] * view[leaning])
         return normal, face, back
 
+    def surfaces(
+        self, origins: np.ndarray, directions: np.ndarray, threshold: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What rays from origins (R, 3) along unit directions (R, 3), float32, frame scan, meet first.
+
+        threshold: (R,) alpha from which on a surface stops each ray, in place of one half. Returns triangles (R,)
+        int32, -1 where nothing is met, and barycentrics (R, 3) float32, in single precision: for light, not for labels.
+        """
+        triangle, weights, depth = self._nearest(origins, directions)
+        if not self._alpha:
+            return triangle, weights
+        threshold = np.full(len(origins), ALPHA_THRESHOLD) if threshold is None else threshold
+        rays = np.flatnonzero(triangle >= 0)
+        for _ in range(_MAX_LAYERS):
+            rays = rays[self.alpha_at(triangle[rays], weights[rays]) < threshold[rays]]
+            if rays.size == 0:
+                break
+            depth[rays] += _STEP_M
+            beyond = origins[rays] + depth[rays, None] * directions[rays]
+            triangle[rays], weights[rays], further = self._nearest(beyond, directions[rays])
+            depth[rays] += further
+            rays = rays[triangle[rays] >= 0]
+        return triangle, weights
+
+    def blocked(self, origins: np.ndarray, directions: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+        """(R,) bool, whether `surfaces` would meet any; a little faster where all is opaque."""
+        if self._alpha:
+            return self.surfaces(origins, directions, threshold)[0] >= 0
+        return self._scene.run(origins, directions, query="OCCLUDED") >= 0
+
+    def alpha_at(self, triangle: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Alpha 0..1 (K,) of the surface at triangles (K,) and barycentrics (K, 3)."""
+        alpha = np.ones(len(triangle))
+        material = np.asarray(self.scan.material)[triangle] if self._alpha else None
+        for k, picture in self._alpha.items():
+            of_k = material == k
+            uvs = np.asarray(np.asarray(self.scan.uvs)[triangle[of_k]], np.float64)
+            alpha[of_k] = _lookup(picture, np.einsum("kc,kcx->kx", weights[of_k], uvs)) / 255
+        return alpha
+
+    def _nearest(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = self._scene.run(origins, directions, output=1)
+        weights = np.stack([1 - found["u"] - found["v"], found["u"], found["v"]], axis=1)
+        return found["primID"], weights, found["tfar"]
+
     def _cast(self, origin: np.ndarray, directions: np.ndarray, rays: np.ndarray, start: np.ndarray | None) -> _Hits:
         """First hits of some rays beyond `start` (in lengths of their directions), exact for the triangles hit."""
         directions = directions if start is None else directions[rays]
@@ -131,16 +178,7 @@ class ScanCaster:
 
     def _alpha_at(self, hits: _Hits) -> np.ndarray:
         """Alpha 0..1 of the surface at each hit (K,)."""
-        alpha = np.ones(len(hits.ray))
-        if not self._alpha:
-            return alpha
-        material = np.asarray(self.scan.material[hits.triangle])
-        for k, picture in self._alpha.items():
-            of_k = material == k
-            uvs = np.asarray(self.scan.uvs[hits.triangle[of_k]], np.float64)
-            uv = np.einsum("kc,kcx->kx", hits.weights[of_k], uvs)
-            alpha[of_k] = _lookup(picture, uv) / 255
-        return alpha
+        return self.alpha_at(hits.triangle, hits.weights)
 
 
 def cast_labels(

@@ -43,7 +43,7 @@ class ScanPaint:
             facts = scan.facts.materials[k]
             if facts.texture is not None:
                 uv = np.einsum("kc,kcx->kx", weights[of_k], np.asarray(scan.uvs)[triangle[of_k]], dtype=np.float64)
-                colour[of_k] = self._pyramid(k).look_up(uv, uv_per_pixel[of_k])
+                colour[of_k] = self.pyramid(k).look_up(uv, uv_per_pixel[of_k])
             elif scan.colors is not None:
                 corners = linear_codes()[np.asarray(scan.colors)[triangle[of_k]][..., :3]]
                 colour[of_k] = np.einsum("kc,kcx->kx", weights[of_k], corners)
@@ -51,7 +51,8 @@ class ScanPaint:
                 colour[of_k] = facts.base_color[:3]
         return colour
 
-    def _pyramid(self, material: int) -> Pyramid:
+    def pyramid(self, material: int) -> Pyramid:
+        """The texture of a material that has one."""
         facts = self.scan.facts.materials[material]
         key = (facts.texture, facts.alpha)
         if key not in self._pyramids:

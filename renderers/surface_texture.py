@@ -39,27 +39,30 @@ class Pyramid:
 
     rgb (h, w, 3) uint8 sRGB, row 0 on top; weight (h, w) uint8, how much each texel counts, taken as 1 at least. It
     repeats in both directions.
+
+    shapes (N, 2): height and width of each size. starts (N,): where its texels begin in texels (K, 4) uint8, colour and
+    weight.
     """
 
     def __init__(self, rgb: np.ndarray, weight: np.ndarray):
         shapes = [rgb.shape[:2]]
         while max(shapes[-1]) > 1:
             shapes.append(tuple((side + 1) // 2 for side in shapes[-1]))
-        self._shapes = np.array(shapes)
-        starts = np.cumsum([0, *self._shapes.prod(axis=1)])
-        self._starts = starts[:-1]
-        self._texels = np.empty((starts[-1], 4), np.uint8)
+        self.shapes = np.array(shapes)
+        starts = np.cumsum([0, *self.shapes.prod(axis=1)])
+        self.starts = starts[:-1]
+        self.texels = np.empty((starts[-1], 4), np.uint8)
         weight = np.maximum(weight, 1)
-        for number, start in enumerate(self._starts):
+        for number, start in enumerate(self.starts):
             if number:
                 rgb, weight = _halve(rgb, weight)
-            self._texels[start : starts[number + 1], :3] = rgb.reshape(-1, 3)
-            self._texels[start : starts[number + 1], 3] = weight.ravel()
+            self.texels[start : starts[number + 1], :3] = rgb.reshape(-1, 3)
+            self.texels[start : starts[number + 1], 3] = weight.ravel()
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height), texels."""
-        return int(self._shapes[0, 1]), int(self._shapes[0, 0])
+        return int(self.shapes[0, 1]), int(self.shapes[0, 0])
 
     def look_up(self, uv: np.ndarray, uv_per_pixel: np.ndarray) -> np.ndarray:
         """Linear colours (K, 3) float32 averaged over the footprints of pixels.
@@ -79,7 +82,7 @@ class Pyramid:
         longest, long_axis, shortest = _axes(texels)
         taps = np.clip(np.ceil(longest / np.maximum(shortest, 1.0)), 1, _MAX_TAPS).astype(int)
         level = np.log2(np.maximum(_SHARPNESS * np.maximum(shortest, longest / taps), 1e-6))
-        level = np.clip(level, 0, len(self._shapes) - 1)
+        level = np.clip(level, 0, len(self.shapes) - 1)
         at = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)
         at = (at - np.floor(at)) * size
         # Right and down on the picture: v is up, rows go down.
@@ -103,14 +106,14 @@ class Pyramid:
         return value
 
     def _bilinear(self, at: np.ndarray, level: np.ndarray) -> np.ndarray:
-        h, w = self._shapes[level].T
-        start = self._starts[level]
+        h, w = self.shapes[level].T
+        start = self.starts[level]
         x, y = (at / (2.0**level)[:, None] - 0.5).T
         x0, y0 = np.floor(x), np.floor(y)
         fx, fy = (x - x0).astype(np.float32), (y - y0).astype(np.float32)
         x0, y0 = x0.astype(np.int64), y0.astype(np.int64)
         value = np.zeros((len(at), 4), np.float32)
-        texels = self._texels.view(np.uint32)[:, 0]  # one number a texel: fetched at once
+        texels = self.texels.view(np.uint32)[:, 0]  # one number a texel: fetched at once
         for dy, wy in ((0, 1 - fy), (1, fy)):
             row = start + (y0 + dy) % h * w
             for dx, wx in ((0, 1 - fx), (1, fx)):

@@ -19,7 +19,8 @@ LAYERS = [
      "renderers.film", "renderers.panorama", "renderers.plate", "renderers.denoise",
      "renderers.core", "renderers.kernel", "renderers.tryout"},
     {"renderers.proof", "renderers.surface"},
-    {"synth.store", "renderers.blender", "renderers.analytic"},
+    {"renderers.frame"},
+    {"synth.store", "renderers.blender", "renderers.analytic", "renderers.relight"},
     {"synth.report"},
     {"synth.card", "synth.pipeline", "renderers.trial"},
     {"synth.version", "synth.doctor"},
@@ -39,6 +40,7 @@ LAYERS = [
 UPWARD = {
     ("renderers.base", "renderers.analytic"),  # make_renderer: the engine is chosen where it runs
     ("renderers.base", "renderers.blender"),
+    ("renderers.base", "renderers.relight"),
 }
 
 #: Reads strangers' pickles by an allow-list, in a child process; nothing else may import `pickle`.

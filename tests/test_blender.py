@@ -220,7 +220,7 @@ def test_a_crop_is_the_full_frame_seen_through_a_window(scans, skies, blender, m
 
     recipe = recipe_of(scans, skies, [("ball", at(0, 0, 0))], denoise=False)
     cropped = blender.render(recipe)
-    monkeypatch.setattr(module, "_subject_window", lambda camera, placed: (slice(0, 320), slice(0, 240)))
+    monkeypatch.setattr(module, "subject_window", lambda camera, placed: (slice(0, 320), slice(0, 240)))
     full = blender.render(recipe)
     np.testing.assert_array_equal(cropped.rgb, full.rgb)
     np.testing.assert_array_equal(cropped.alpha, full.alpha)
@@ -367,14 +367,14 @@ def render_with_diffuse_colour(renderer, recipe):
     """A sample, and Cycles' diffuse colour pass (H, W, 3), linear, of the same render."""
     import OpenEXR
 
-    from renderers.blender import _subject_window
+    from renderers.frame import subject_window
 
     layer = renderer._scene.view_layers[0]
     layer.use_pass_diffuse_color = True
     sample = renderer.render(recipe)
     layer.use_pass_diffuse_color = False
     channels = OpenEXR.File(renderer._scene.render.filepath, separate_channels=True).channels()
-    window = _subject_window(recipe.camera, [(loaded.scan, np.eye(4)) for loaded in renderer._loaded])
+    window = subject_window(recipe.camera, [(loaded, np.eye(4)) for loaded in renderer._loaded])
     expected = np.zeros((*recipe.camera.shape, 3), np.float32)
     expected[window] = np.stack([channels[f"{layer.name}.DiffCol.{c}"].pixels for c in "RGB"], axis=-1)
     return sample, expected

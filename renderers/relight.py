@@ -1,0 +1,143 @@
+"""RelightRenderer: what light can reach a scan is found once; any panorama, at any turn, is then a product.
+
+Precomputed radiance transfer (Sloan, Kautz and Snyder 2002) towards a few thousand directions, with the strongest
+lights by shadow rays of their own, for matte surfaces: docs/relight.md says what is taken from whom. Labels, checks and
+film are those of every engine (`renderers.frame`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from renderers.frame import build_sample, render_background, subject_window
+from renderers.kernel import cpu_kernel
+from renderers.panorama import light_panorama
+from renderers.proof import check_subject
+from renderers.raycast import Labels, ScanCaster, cast_labels
+from renderers.relight_colour import colours
+from renderers.relight_directions import Directions
+from renderers.relight_light import measure_light
+from renderers.relight_relit import Relit
+from renderers.relight_shade import Points, irradiance
+from renderers.relight_store import open_transport
+from renderers.relight_transport import DIRECTIONS, Transport
+from renderers.relight_view import see_surfaces
+from renderers.surface import ScanPaint
+from synth.backgrounds import load_panorama
+from synth.errors import UserError
+from synth.recipe import SceneRecipe
+from synth.sample import Sample
+from synth.scans import PreparedScan, load_prepared
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A scan with its transport."""
+
+    key: str
+    scan: PreparedScan
+    caster: ScanCaster
+    paint: ScanPaint
+    transport: Transport
+
+
+class RelightRenderer:
+    """Holds the scan and the light of the last recipe, so that further views of them cost no set-up.
+
+    scan_store: folder of prepared scans, where transport is kept too. threads: taken as one, whatever is given.
+    """
+
+    def __init__(self, scan_store: Path, background_store: Path, threads: int = 1):
+        self._scan_store, self._background_store = scan_store, background_store
+        self._directions = Directions(DIRECTIONS)
+        self._loaded: _Loaded | None = None
+        self._panorama: tuple[str, np.ndarray, np.ndarray] | None = None
+
+    def render(self, recipe: SceneRecipe) -> Sample:
+        """Colour and labels of a recipe.
+
+        Raises BadSample when no subject is in view or a scan is seen from its inside; UserError for a recipe that this
+        engine cannot render.
+        """
+        placed, window, labels = self._label(recipe)
+        premultiplied = self._shade(recipe, placed, window, labels)
+        panorama = self._load_panorama(recipe)[0]
+        background = render_background(recipe, panorama, self._background_store, premultiplied[..., 3] < 1)
+        return build_sample(recipe, labels, premultiplied, background, placed)
+
+    def render_linear(self, recipe: SceneRecipe) -> np.ndarray:
+        """(H, W, 4) float32: linear colour of the subject, premultiplied with its coverage; nothing behind."""
+        return self._shade(recipe, *self._label(recipe))
+
+    def environment(self) -> dict[str, str]:
+        """What bytes depend on besides recipes: versions of what casts rays, compiles and adds up."""
+        from importlib.metadata import version
+
+        return {
+            "renderer": "relight",
+            "cpu": cpu_kernel(),
+            **{name: version(name) for name in ("embreex", "llvmlite", "numba", "numpy", "scipy")},
+        }
+
+    def close(self) -> None:
+        """Lets go of the scan."""
+        self._loaded = None
+
+    def _label(self, recipe: SceneRecipe) -> tuple[list, tuple[slice, slice], Labels]:
+        _refuse_unable(recipe)
+        pose = np.array(recipe.subjects[0].world_from_scan)
+        placed = [(self._load_scan(recipe.subjects[0].scan_key), pose)]
+        window = subject_window(recipe.camera, placed)
+        labels = cast_labels(recipe.camera, [(placed[0][0].caster, pose)], recipe.normals, window)
+        check_subject(labels)
+        return placed, window, labels
+
+    def _shade(self, recipe: SceneRecipe, placed: list, window: tuple[slice, slice], labels: Labels) -> np.ndarray:
+        (loaded, world_from_scan), camera = placed[0], recipe.camera
+        light = measure_light(
+            self._load_panorama(recipe)[1], recipe.background.yaw_deg, world_from_scan, self._directions
+        )
+        relit = Relit(loaded.transport, light, self._directions)
+        scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
+        whole, edges = see_surfaces(camera, labels, loaded.caster, scan_from_camera, window)
+        points = Points(np.concatenate([whole.triangle, edges.triangle]), np.concatenate([whole.weights, edges.weights]))
+        falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
+        out = np.zeros((*camera.shape, 4), np.float32)
+        for seen, taps, some in ((whole, 4, slice(len(whole.pixel))), (edges, 1, slice(len(whole.pixel), None))):
+            colour = colours(loaded.paint, seen.triangle, seen.weights, camera, scan_from_camera, taps)
+            _add(out.reshape(-1, 4), seen.pixel, seen.share, colour, falling[some])
+        return out
+
+    def _load_scan(self, key: str) -> _Loaded:
+        if self._loaded is None or self._loaded.key != key:
+            scan = load_prepared(self._scan_store, key)
+            caster, paint = ScanCaster(scan), ScanPaint(scan)
+            self._loaded = _Loaded(key, scan, caster, paint, open_transport(self._scan_store, key, scan, caster, paint))
+        return self._loaded
+
+    def _load_panorama(self, recipe: SceneRecipe) -> tuple[np.ndarray, np.ndarray]:
+        """The panorama as it is seen, and as it lights."""
+        wanted = recipe.background.sha256
+        if self._panorama is None or self._panorama[0] != wanted:
+            panorama = load_panorama(self._background_store, wanted)
+            self._panorama = (wanted, panorama, light_panorama(panorama))
+        return self._panorama[1:]
+
+
+def _refuse_unable(recipe: SceneRecipe) -> None:
+    if recipe.film.material != "diffuse":
+        raise UserError(f"film.material {recipe.film.material}: relight knows matte surfaces only; use engine cycles")
+    if len(recipe.subjects) != 1:
+        raise UserError(f"{len(recipe.subjects)} subjects: relight lights one at a time; use engine cycles")
+
+
+@numba.njit(cache=True)
+def _add(out, pixel, share, colour, falling):  # pragma: no cover - compiled
+    """Adds what matte samples send to the eye, and their coverage, to pixels (H * W, 4)."""
+    for s in range(len(pixel)):
+        p = pixel[s]
+        for c in range(3):
+            out[p, c] += share[s] * colour[s, c] * falling[s, c] / np.float32(np.pi)
+        out[p, 3] += share[s]

@@ -1,0 +1,132 @@
+"""Where on a scan light is known: a grid of nodes on every triangle, finer on large ones; shared along edges.
+
+Between nodes light is interpolated. A node has a position and the shading normal there, so that a hard edge, where
+normals differ, has several nodes in one place. Frame scan.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from synth.scans import PreparedScan
+
+#: Distances below this are the same place, metres; also the rounding of keys of shared nodes.
+_SAME_M = 2e-6
+#: Normals are rounded to this when nodes are compared.
+_SAME_NORMAL = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """N nodes on the grids of T triangles."""
+
+    position: np.ndarray
+    """(N, 3) float32."""
+    normal: np.ndarray
+    """(N, 3) float32, unit."""
+    level: np.ndarray
+    """(T,) uint8, into how many parts each edge of a triangle is divided."""
+    start: np.ndarray
+    """(T,) int64, where the nodes of a triangle begin in `grid`."""
+    grid: np.ndarray
+    """(G,) int32, nodes by triangle: rows of constant share of corner 1, growing share of corner 2."""
+    sample: np.ndarray
+    """(N,) int64, one place of each node in `grid`."""
+
+
+def grid_size(level: np.ndarray) -> np.ndarray:
+    """Nodes of a triangle's grid."""
+    level = level.astype(np.int64)
+    return (level + 1) * (level + 2) // 2
+
+
+def choose_levels(scan: PreparedScan, spacing_m: float, most: int) -> np.ndarray:
+    """(T,) uint8, powers of two: the parts that bring each triangle's longest edge below `spacing_m`."""
+    corners = np.asarray(scan.positions)[np.asarray(scan.triangles)]
+    longest = np.zeros(len(corners), np.float32)
+    for k in range(3):
+        edge = corners[:, k] - corners[:, (k + 1) % 3]
+        np.maximum(longest, np.sqrt(np.einsum("kx,kx->k", edge, edge)), out=longest)
+    parts = np.maximum(longest / spacing_m, 1.0)
+    return np.minimum(2 ** np.ceil(np.log2(parts) - 0.2), most).astype(np.uint8)
+
+
+def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
+    """The nodes of all triangles, those in one place with one normal made one."""
+    sizes = grid_size(level)
+    start = np.cumsum(sizes) - sizes
+    triangles = np.asarray(scan.triangles)
+    position, normal = _place(np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum())
+    key = np.empty((len(position), 6), np.int32)
+    key[:, :3] = np.round(position / _SAME_M)
+    key[:, 3:] = np.round(normal / _SAME_NORMAL)
+    packed = np.ascontiguousarray(key).view(np.dtype((np.void, 24))).ravel()
+    _, first, grid = np.unique(packed, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")  # nodes in the order of triangles: neighbours lie close in memory
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    sample = first[order]
+    return Nodes(position[sample], normal[sample], level, start, rank[grid].astype(np.int32), sample)
+
+
+def triangle_of(nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
+    """One triangle (N,) of each node, and its barycentrics there (N, 3) float32."""
+    triangle = np.searchsorted(nodes.start, nodes.sample, side="right") - 1
+    return triangle, _weights(nodes.level[triangle], nodes.sample - nodes.start[triangle])
+
+
+@numba.njit(cache=True)
+def _place(positions, triangles, normals, level, start, count):  # pragma: no cover - compiled
+    position = np.empty((count, 3), np.float32)
+    normal = np.empty((count, 3), np.float32)
+    for t in range(len(triangles)):
+        at, n = start[t], level[t]
+        for i in range(n + 1):
+            for j in range(n + 1 - i):
+                w1, w2 = i / n, j / n
+                w0 = (n - i - j) / n
+                length = 0.0
+                for x in range(3):
+                    position[at, x] = (
+                        w0 * positions[triangles[t, 0], x]
+                        + w1 * positions[triangles[t, 1], x]
+                        + w2 * positions[triangles[t, 2], x]
+                    )
+                    value = w0 * normals[t, 0, x] + w1 * normals[t, 1, x] + w2 * normals[t, 2, x]
+                    normal[at, x] = value
+                    length += value * value
+                length = np.sqrt(length)
+                for x in range(3):
+                    normal[at, x] = normal[at, x] / length if length > 1e-6 else normals[t, 0, x]
+                at += 1
+    return position, normal
+
+
+@numba.njit(cache=True)
+def _weights(level, number):  # pragma: no cover - compiled
+    weights = np.empty((len(level), 3), np.float32)
+    for k in range(len(level)):
+        n, left, i = np.int64(level[k]), number[k], 0
+        while left > n - i:
+            left -= n - i + 1
+            i += 1
+        weights[k, 0] = (n - i - left) / n
+        weights[k, 1] = i / n
+        weights[k, 2] = left / n
+    return weights
+
+
+@numba.njit(cache=True, inline="always")
+def cell_of(level, w1, w2):  # pragma: no cover - compiled
+    """The cell of a triangle's grid at barycentrics: places in the grid of its three nodes, and their weights."""
+    n = np.int64(level)
+    a, b = w1 * n, w2 * n
+    i = min(max(np.int64(a), 0), n - 1)
+    j = min(max(np.int64(b), 0), n - 1 - i)
+    fa, fb = a - i, b - j
+    at = i * (n + 1) - i * (i - 1) // 2 + j
+    below = at + n + 1 - i  # (i + 1, j)
+    if fa + fb <= 1 or i + j >= n - 1:
+        return at, below, at + 1, 1 - fa - fb, fa, fb
+    return below + 1, at + 1, below, fa + fb - 1, 1 - fa, 1 - fb

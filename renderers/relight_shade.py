@@ -1,0 +1,232 @@
+"""Samples of a view shaded: irradiance from nodes, strong lights by shadow rays, colour from textures.
+
+A sample is a point of a triangle of a scan, seen from the camera. Frame scan throughout.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from renderers.raycast import ScanCaster
+from renderers.relight_light import LIGHT_RAYS
+from renderers.relight_nodes import cell_of
+from renderers.relight_relit import Relit
+from renderers.relight_transport import Transport
+from synth.scans import PreparedScan
+
+#: Cycles lifts the origin of a shadow ray towards the smooth surface where the cosine to the triangle is below this:
+#: the default of its `shadow_terminator_geometry_offset`.
+_TERMINATOR = 0.1
+#: Shadow rays start so far off the surface, of the scan's height.
+_LIFT = 3e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """S samples of one scan."""
+
+    triangle: np.ndarray
+    """(S,) int32."""
+    weights: np.ndarray
+    """(S, 3) float32, barycentrics."""
+
+
+def irradiance(
+    points: Points, eye: np.ndarray, scan: PreparedScan, caster: ScanCaster, transport: Transport, relit: Relit
+) -> np.ndarray:
+    """Irradiance (S, 3) float32 of samples seen from eye (3,)."""
+    positions, triangles = np.asarray(scan.positions), np.asarray(scan.triangles)
+    normals = np.asarray(scan.normals)
+    rows, shares, normal, face, position = _locate(
+        points.triangle, points.weights, eye.astype(np.float32), positions, triangles, normals,
+        transport.level, transport.start, transport.grid, transport.back,
+    )  # fmt: skip
+    wanted, compact = _used(rows, len(transport.normal))
+    vectors, state = relit.rows(wanted)
+    light = relit.light
+    out, open_sample, open_light = _shade(
+        rows, shares, normal, compact, vectors, state, light.strong, light.towards
+    )
+    if len(open_sample):
+        lift = np.float32(_LIFT * scan.facts.height_m)
+        origins, rays = _shadow_rays(
+            open_sample, open_light, light.towards, position, normal, face, points.triangle, points.weights,
+            positions, triangles, normals, lift,
+        )  # fmt: skip
+        threshold = np.tile((np.arange(LIGHT_RAYS) + 0.5) / LIGHT_RAYS, len(open_sample)).astype(np.float64)
+        facing = np.einsum("kx,kx->k", np.repeat(normal[open_sample], LIGHT_RAYS, axis=0), rays) > 0
+        free = np.zeros(len(rays), bool)
+        free[facing] = ~caster.blocked(origins[facing], rays[facing], threshold[facing])
+        _add_strong(out, open_sample, open_light, free, rays, normal, light.strong)
+    return out
+
+
+@numba.njit(cache=True)
+def _locate(
+    triangle, weights, eye, positions, triangles, normals, level, start, grid, back
+):  # pragma: no cover - compiled
+    """Three rows of each sample, their shares, and its shading normal, face normal, both towards the eye, position."""
+    count = len(triangle)
+    rows = np.empty((count, 3), np.int32)
+    shares = np.empty((count, 3), np.float32)
+    normal = np.empty((count, 3), np.float32)
+    face = np.empty((count, 3), np.float32)
+    position = np.empty((count, 3), np.float32)
+    for s in range(count):
+        t = triangle[s]
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        w0, w1, w2 = weights[s, 0], weights[s, 1], weights[s, 2]
+        for x in range(3):
+            position[s, x] = w0 * positions[a, x] + w1 * positions[b, x] + w2 * positions[c, x]
+            normal[s, x] = w0 * normals[t, 0, x] + w1 * normals[t, 1, x] + w2 * normals[t, 2, x]
+        towards = 0.0
+        for x in range(3):
+            y, z = (x + 1) % 3, (x + 2) % 3
+            face[s, x] = (positions[b, y] - positions[a, y]) * (positions[c, z] - positions[a, z]) - (
+                positions[b, z] - positions[a, z]
+            ) * (positions[c, y] - positions[a, y])
+            towards += face[s, x] * (eye[x] - position[s, x])
+        sign = np.float32(1.0 if towards >= 0 else -1.0)
+        long_n = long_f = np.float32(0.0)
+        for x in range(3):
+            long_n += normal[s, x] ** 2
+            long_f += face[s, x] ** 2
+        for x in range(3):
+            normal[s, x] *= sign / max(np.sqrt(long_n), np.float32(1e-12))
+            face[s, x] *= sign / max(np.sqrt(long_f), np.float32(1e-20))
+        ga, gb, gc, sa, sb, sc = cell_of(level[t], w1, w2)
+        shares[s, 0], shares[s, 1], shares[s, 2] = sa, sb, sc
+        rows[s, 0], rows[s, 1], rows[s, 2] = grid[start[t] + ga], grid[start[t] + gb], grid[start[t] + gc]
+        if sign < 0:
+            for k in range(3):
+                rows[s, k] = back[rows[s, k]]
+    return rows, shares, normal, face, position
+
+
+@numba.njit(cache=True)
+def _used(rows, count):  # pragma: no cover - compiled
+    """The rows that occur, ascending, and for every row its place among them."""
+    compact = np.full(count, -1, np.int32)
+    for s in range(len(rows)):
+        for k in range(3):
+            if rows[s, k] >= 0:
+                compact[rows[s, k]] = 0
+    wanted = np.flatnonzero(compact == 0)
+    for k in range(len(wanted)):
+        compact[wanted[k]] = k
+    return wanted, compact
+
+
+@numba.njit(cache=True)
+def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # pragma: no cover - compiled
+    """Irradiance without the strong lights that must still be asked for, and which those are, by sample."""
+    count, lights = len(rows), len(strong)
+    out = np.zeros((count, 3), np.float32)
+    open_sample = np.empty(count * lights, np.int64)
+    open_light = np.empty(count * lights, np.int64)
+    n = 0
+    vector = np.zeros(9, np.float32)
+    for s in range(count):
+        vector[:] = 0
+        for k in range(3):
+            if rows[s, k] >= 0:
+                r = compact[rows[s, k]]
+                for x in range(9):
+                    vector[x] += shares[s, k] * vectors[r, x]
+        for c in range(3):
+            value = np.float32(0)
+            for x in range(3):
+                value += normal[s, x] * vector[3 * c + x]
+            out[s, c] = max(value, np.float32(0))
+        for light in range(lights):
+            lit = dark = 0
+            for k in range(3):
+                if rows[s, k] < 0:
+                    dark += 1
+                elif state[compact[rows[s, k]], light] == 1:
+                    lit += 1
+                elif state[compact[rows[s, k]], light] == 0:
+                    dark += 1
+            if lit == 3:
+                for ray in range(towards.shape[1]):
+                    cosine = np.float32(0)
+                    for x in range(3):
+                        cosine += normal[s, x] * towards[light, ray, x]
+                    cosine = max(cosine, np.float32(0)) / np.float32(towards.shape[1])
+                    for c in range(3):
+                        out[s, c] += cosine * strong[light, c]
+            elif dark < 3:
+                open_sample[n], open_light[n] = s, light
+                n += 1
+    return out, open_sample[:n], open_light[:n]
+
+
+@numba.njit(cache=True)
+def _shadow_rays(
+    sample, light, towards, position, normal, face, triangle, weights, positions, triangles, normals, lift
+):  # pragma: no cover - compiled
+    """Origins and directions (K * LIGHT_RAYS, 3) towards strong lights, lifted near the terminator as Cycles does."""
+    rays = towards.shape[1]
+    origin = np.empty((len(sample) * rays, 3), np.float32)
+    direction = np.empty((len(sample) * rays, 3), np.float32)
+    for k in range(len(sample)):
+        s = sample[k]
+        height = np.float32(-1)
+        for ray in range(rays):
+            cos_n = cos_f = np.float32(0)
+            for x in range(3):
+                d = towards[light[k], ray, x]
+                direction[k * rays + ray, x] = d
+                cos_n += normal[s, x] * d
+                cos_f += face[s, x] * d
+            amount = 2 - (cos_f + cos_n) / _TERMINATOR if cos_n < _TERMINATOR else 1 - cos_f / _TERMINATOR
+            amount = min(max(amount, 0.0), 1.0)
+            if amount > 0 and height < 0:
+                height = _bulge(weights[s], positions, triangles[triangle[s]], normals[triangle[s]], face[s])
+            for x in range(3):
+                up = lift * face[s, x]
+                if amount > 0:
+                    up += np.float32(amount) * height * normal[s, x]
+                origin[k * rays + ray, x] = position[s, x] + up
+    return origin, direction
+
+
+@numba.njit(cache=True)
+def _bulge(weights, positions, corners, normals, face):  # pragma: no cover - compiled
+    """How far the smooth surface that the corner normals tell of stands off the flat triangle, at barycentrics.
+
+    Each corner's tangent plane is extended to the point; the mean excess is what Johannes Hanika takes in Hacking the
+    Shadow Terminator (Ray Tracing Gems II, 2021), whose idea Cycles has taken up with another formula.
+    """
+    side = np.float32(0)
+    for x in range(3):
+        side += face[x] * (weights[0] * normals[0, x] + weights[1] * normals[1, x] + weights[2] * normals[2, x])
+    sign = np.float32(1 if side >= 0 else -1)
+    total = np.float32(0)
+    for k in range(3):
+        off = np.float32(0)
+        for x in range(3):
+            point = (
+                weights[0] * positions[corners[0], x]
+                + weights[1] * positions[corners[1], x]
+                + weights[2] * positions[corners[2], x]
+            )
+            off += sign * normals[k, x] * (positions[corners[k], x] - point)
+        total += weights[k] * max(off, np.float32(0))
+    return total
+
+
+@numba.njit(cache=True)
+def _add_strong(out, sample, light, free, rays, normal, strong):  # pragma: no cover - compiled
+    each = len(rays) // len(sample)
+    for k in range(len(sample)):
+        s = sample[k]
+        for ray in range(k * each, (k + 1) * each):
+            if free[ray]:
+                cosine = np.float32(0)
+                for x in range(3):
+                    cosine += normal[s, x] * rays[ray, x]
+                cosine /= np.float32(each)
+                for c in range(3):
+                    out[s, c] += cosine * strong[light[k], c]

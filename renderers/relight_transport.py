@@ -1,0 +1,237 @@
+"""What light can reach each node of a scan, found once by ray casting: visibility of every direction, and who sees whom.
+
+Rows are the nodes, then the backs of those that see the sky from behind. For a row, a bit per direction says whether
+the sky is seen there; for a quarter of the directions that something blocks, it is kept which patch that is. Patches
+are clusters of rows whose light is taken as one: light that comes from other surfaces is weak and smooth.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from scipy.sparse import coo_matrix
+
+from renderers.raycast import ScanCaster
+from renderers.relight_directions import Directions
+from renderers.relight_nodes import Nodes, build_nodes, cell_of, choose_levels, triangle_of
+from renderers.surface import ScanPaint
+from synth.scans import PreparedScan
+
+#: Goes into the address of stored transport: raise it when the same scan gives another.
+TRANSPORT_VERSION = 1
+DIRECTIONS = 2048
+#: Of so many directions one keeps what blocks it.
+_STRIDE = 4
+#: Rays start so far off the surface, of the scan's height.
+_LIFT = 1e-4
+#: Directions that tell whether the back of a node sees the sky.
+_BACK_DIRECTIONS = 64
+_ROWS = 512
+_PATCHES = 4096
+#: Nodes that a scan may have; spacing grows until it has no more.
+_MOST_NODES = 60_000
+#: Spacing of nodes, of the square root of the scan's area.
+_SPACING = 1 / 250
+_MOST_PARTS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Transport:
+    """N nodes and R >= N rows of a scan, P patches; see the fields of `renderers.relight_nodes.Nodes`."""
+
+    level: np.ndarray
+    start: np.ndarray
+    grid: np.ndarray
+    normal: np.ndarray
+    """(R, 3) float32, the shading normal of each row; of a back, turned over."""
+    back: np.ndarray
+    """(N,) int32, the row of a node's back; -1 where it sees no sky."""
+    bits: np.ndarray
+    """(R, DIRECTIONS / 8) uint8: whether the sky is seen in direction 8 k + b, bit b; only above the row's horizon."""
+    seen_start: np.ndarray
+    """(R + 1,) int64, where in `seen_patch` and `seen_direction` a row begins."""
+    seen_patch: np.ndarray
+    """(S,) uint16, what a row sees of the scan."""
+    seen_direction: np.ndarray
+    """(S,) uint16, in which direction."""
+    patch_light: np.ndarray
+    """(P, DIRECTIONS) uint8: mean of cosine times visibility over a patch's rows, of 255."""
+    patch_albedo: np.ndarray
+    """(P, 3) float32, linear."""
+    link_start: np.ndarray
+    """(P + 1,) int64, as of a sparse matrix by rows: the share of a patch's hemisphere that another patch fills, times
+    its cosine, steradians."""
+    link_patch: np.ndarray
+    link_share: np.ndarray
+
+
+def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) -> Transport:
+    """Casts all rays of a scan: some thousand to ten thousand a node."""
+    directions = Directions(DIRECTIONS)
+    unit = directions.unit.astype(np.float32)
+    nodes = _choose_nodes(scan)
+    lift = np.float32(_LIFT * scan.facts.height_m)
+    behind = _open_behind(nodes, caster, lift)
+    back = np.full(len(nodes.position), -1, np.int32)
+    back[behind] = len(back) + np.arange(len(behind), dtype=np.int32)
+    position = np.concatenate([nodes.position, nodes.position[behind]])
+    normal = np.concatenate([nodes.normal, -nodes.normal[behind]])
+    patch = _cluster(position, normal, np.sqrt(_area(scan)))
+    bits, hits = _cast(caster, position + lift * normal, normal, unit)
+    row, direction, triangle, weights = hits
+    seen = _rows_hit(nodes, back, scan, triangle, weights, unit[direction])
+    kept = seen >= 0
+    row, direction, seen_patch = row[kept], direction[kept], patch[np.maximum(seen[kept], 0)]
+    count = int(patch.max()) + 1
+    share = np.einsum("kx,kx->k", unit[direction], normal[row]) * np.float32(directions.area_sr * _STRIDE)
+    members = np.bincount(patch, minlength=count)
+    links = coo_matrix((share / members[patch[row]], (patch[row], seen_patch)), (count, count)).tocsr()
+    links.sum_duplicates()
+    colour = _colours(scan, paint, nodes)
+    colour = np.concatenate([colour, colour[behind]])
+    albedo = np.stack([np.bincount(patch, colour[:, c], count) / members for c in range(3)], axis=1)
+    return Transport(
+        level=nodes.level,
+        start=nodes.start,
+        grid=nodes.grid,
+        normal=normal,
+        back=back,
+        bits=bits,
+        seen_start=np.searchsorted(row, np.arange(len(normal) + 1)).astype(np.int64),
+        seen_patch=seen_patch.astype(np.uint16),
+        seen_direction=direction.astype(np.uint16),
+        patch_light=_patch_light(bits, normal, patch, members, unit),
+        patch_albedo=albedo.astype(np.float32),
+        link_start=links.indptr.astype(np.int64),
+        link_patch=links.indices.astype(np.int32),
+        link_share=links.data.astype(np.float32),
+    )
+
+
+def _choose_nodes(scan: PreparedScan) -> Nodes:
+    spacing = _SPACING * np.sqrt(_area(scan))
+    while True:
+        level = choose_levels(scan, spacing, _MOST_PARTS)
+        nodes = build_nodes(scan, level)
+        if len(nodes.position) <= _MOST_NODES or (level == 1).all():
+            return nodes
+        spacing *= 1.25
+
+
+def _area(scan: PreparedScan) -> float:
+    corners = np.asarray(scan.positions, np.float64)[np.asarray(scan.triangles)]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float(np.linalg.norm(face, axis=1).sum() / 2)
+
+
+def _open_behind(nodes: Nodes, caster: ScanCaster, lift: np.float32) -> np.ndarray:
+    """Nodes from whose backs at least one ray leaves the scan."""
+    unit = Directions(2 * _BACK_DIRECTIONS).unit.astype(np.float32)
+    bits, _ = _cast(caster, nodes.position - lift * nodes.normal, -nodes.normal, unit)
+    return np.flatnonzero(bits.any(axis=1))
+
+
+def _cast(
+    caster: ScanCaster, origin: np.ndarray, normal: np.ndarray, unit: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Bits (R, D / 8) of the directions in which rows see the sky, and of one in _STRIDE of the others what is hit: row,
+    direction, triangle (K,) and barycentrics (K, 3), by rows."""
+    bits = np.zeros((len(origin), len(unit) // 8), np.uint8)
+    hits = []
+    threshold = np.arange(len(unit)) * 0.6180339887498949 % 1  # what is half transparent stops half of the directions
+    named = np.arange(len(unit)) % _STRIDE == 0
+    for start in range(0, len(origin), _ROWS):
+        rows = slice(start, start + _ROWS)
+        row, direction = _above(normal[rows], unit)
+        keep = named[direction]
+        for wanted in (True, False):
+            r, d = row[keep == wanted] + start, direction[keep == wanted]
+            if wanted:
+                triangle, weights = caster.surfaces(origin[r], unit[d], threshold[d])
+                free = triangle < 0
+                hits.append((r[~free], d[~free], triangle[~free], weights[~free]))
+            else:
+                free = ~caster.blocked(origin[r], unit[d], threshold[d])
+            _set_bits(bits, r[free], d[free])
+    return bits, tuple(np.concatenate(parts) for parts in zip(*hits, strict=True))
+
+
+def _rows_hit(
+    nodes: Nodes, back: np.ndarray, scan: PreparedScan, triangle: np.ndarray, weights: np.ndarray, rays: np.ndarray
+) -> np.ndarray:
+    """Row (K,) nearest to hits, of the side that a ray along (K, 3) meets; -1 where that side is dark."""
+    corners = np.asarray(scan.positions)[np.asarray(scan.triangles)[triangle]]
+    face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    node = nodes.grid[_nearest(nodes.level, nodes.start, triangle, weights)]
+    return np.where(np.einsum("kx,kx->k", face, rays) > 0, back[node], node)
+
+
+def _cluster(position: np.ndarray, normal: np.ndarray, size: float) -> np.ndarray:
+    """Patch (R,) of each row: of one cube and one of six sides; as many as are allowed, or fewer."""
+    axis = np.argmax(np.abs(normal), axis=1)
+    side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
+    edge = size / np.sqrt(_PATCHES)
+    while True:
+        key = np.column_stack([np.floor(position / edge).astype(np.int64), side])
+        patch = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
+        if patch.max() < _PATCHES:
+            return patch.astype(np.int64)
+        edge *= 1.1
+
+
+def _colours(scan: PreparedScan, paint: ScanPaint, nodes: Nodes) -> np.ndarray:
+    """Linear albedo (N, 3) around each node."""
+    triangle, weights = triangle_of(nodes)
+    footprint = None
+    if scan.uvs is not None:
+        uvs = np.asarray(scan.uvs)[triangle]
+        edges = np.stack([uvs[:, 1] - uvs[:, 0], uvs[:, 2] - uvs[:, 0]], axis=2).astype(np.float64)
+        footprint = edges / nodes.level[triangle].astype(np.float64)[:, None, None]
+    return paint.colours(triangle, weights, footprint)
+
+
+def _patch_light(bits, normal, patch, members, unit) -> np.ndarray:
+    total = _sum_light(bits, normal, patch, len(members), unit)
+    return np.round(total * (255 / members)[:, None]).astype(np.uint8)
+
+
+@numba.njit(cache=True)
+def _above(normal, unit):  # pragma: no cover - compiled
+    """All pairs of a normal and a direction above its horizon."""
+    row = np.empty(len(normal) * len(unit), np.int64)
+    direction = np.empty(len(row), np.int64)
+    n = 0
+    for r in range(len(normal)):
+        for d in range(len(unit)):
+            if normal[r, 0] * unit[d, 0] + normal[r, 1] * unit[d, 1] + normal[r, 2] * unit[d, 2] > 0:
+                row[n], direction[n] = r, d
+                n += 1
+    return row[:n], direction[:n]
+
+
+@numba.njit(cache=True)
+def _set_bits(bits, row, direction):  # pragma: no cover - compiled
+    for k in range(len(row)):
+        bits[row[k], direction[k] >> 3] |= np.uint8(1 << (direction[k] & 7))
+
+
+@numba.njit(cache=True)
+def _nearest(level, start, triangle, weights):  # pragma: no cover - compiled
+    """Places in the grid of the nodes nearest to barycentrics."""
+    out = np.empty(len(triangle), np.int64)
+    for k in range(len(triangle)):
+        t = triangle[k]
+        a, b, c, wa, wb, wc = cell_of(level[t], weights[k, 1], weights[k, 2])
+        out[k] = start[t] + (a if wa >= wb and wa >= wc else b if wb >= wc else c)
+    return out
+
+
+@numba.njit(cache=True)
+def _sum_light(bits, normal, patch, count, unit):  # pragma: no cover - compiled
+    total = np.zeros((count, len(unit)), np.float32)
+    for r in range(len(bits)):
+        p = patch[r]
+        for d in range(len(unit)):
+            if bits[r, d >> 3] >> (d & 7) & 1:
+                total[p, d] += normal[r, 0] * unit[d, 0] + normal[r, 1] * unit[d, 1] + normal[r, 2] * unit[d, 2]
+    return total
