@@ -15,7 +15,7 @@ from synth.assets import bpy_hdris
 from synth.backgrounds import load_backgrounds
 from synth.codec import sample_json
 from synth.config import load_config
-from synth.pipeline_worker import Job, environment, make_sample, open_renderer
+from synth.pipeline_worker import Job, environment, make_sample, open_engines
 from synth.randomize import Library
 from synth.recipe import canonical_json, canonical_sha256, sample_id
 from synth.sample import Sample
@@ -76,9 +76,9 @@ class Mold:
 
 def make_mold(job: Job, run: Run) -> Mold:
     """Renders image 0."""
-    renderer = open_renderer(job)
-    made, refused = make_sample(renderer, job, 0)
-    env_id = run.add_environment(environment(renderer))
+    engines = open_engines(job)
+    made, refused = make_sample(engines, job, 0)
+    env_id = run.add_environment(environment(engines.of(made.sample.recipe.film.engine)))
     row = make_row(made.sample, made.members, flags=made.flags, env_id=env_id, seconds=1.0, refused=refused)
     return Mold(made.sample, made.members, row)
 

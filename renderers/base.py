@@ -1,5 +1,6 @@
 """The seam: `render(recipe) -> Sample`. Everything else in the project is on one side of it or the other."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -41,3 +42,31 @@ def make_renderer(
 
         return BlenderRenderer(scan_store, background_store, engine=engine, device=device, threads=threads)
     raise ValueError(f"unknown engine {engine!r}: cycles, eevee, relight or analytic")
+
+
+@dataclass
+class Engines:
+    """The renderers of one process by the name of their engine, each opened when it is first asked for."""
+
+    scan_store: Path
+    background_store: Path
+    device: str = "cpu"
+    threads: int = 0
+    _open: dict[str, Renderer] = field(default_factory=dict)
+
+    def of(self, engine: str) -> Renderer:
+        """The renderer of an engine."""
+        if engine not in self._open:
+            self._open[engine] = make_renderer(
+                engine, self.scan_store, self.background_store, self.device, self.threads
+            )
+        return self._open[engine]
+
+    def render(self, recipe: SceneRecipe) -> Sample:
+        """All pixels of one recipe, by the engine that its film names. Raises what that raises."""
+        return self.of(recipe.film.engine).render(recipe)
+
+    def close(self) -> None:
+        """Closes what was opened."""
+        while self._open:
+            self._open.popitem()[1].close()

@@ -58,7 +58,10 @@ def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, metavar="PX", help="rows (config key height)")
     parser.add_argument("--spp", type=int, help="paths per pixel (config key film.spp)")
     parser.add_argument(
-        "--engine", choices=["cycles", "eevee", "analytic"], help="what makes the colour (config key film.engine)"
+        "--engine",
+        metavar="NAME",
+        help="what makes the colour: cycles, relight, eevee, analytic, or a mixture such as relight:0.9,cycles:0.1 "
+        "(config key film.engine)",
     )
     parser.add_argument(
         "--outputs",

@@ -11,7 +11,7 @@ from synth.cli_library import data_size, say
 from synth.cli_progress import Progress
 from synth.cli_render import soft_background_advice
 from synth.errors import UserError
-from synth.pipeline_worker import Job, make_sample, open_renderer
+from synth.pipeline_worker import Job, make_sample, open_engines
 from synth.randomize import draw_recipe
 from synth.sample import is_soft
 from synth.store_write import SHARD_SIZE
@@ -110,13 +110,13 @@ def project(measured: Measured, n: int, cores: int, price: float | None) -> dict
 def _measure(job: Job, count: int) -> Measured:
     """Renders the first images, each of another scan as far as there are, into nothing."""
     began = time.process_time()
-    renderer = open_renderer(job)
+    engines = open_engines(job)
     start_s = time.process_time() - began
     sizes, seconds, refused, began = [], [], 0, time.process_time()
     try:
         with Progress("plan", count, "image") as progress:
             for index in range(count):
-                made, refusals = make_sample(renderer, job, index)
+                made, refusals = make_sample(engines, job, index)
                 refused += len(refusals)
                 if made is not None:
                     now = time.process_time()
@@ -125,7 +125,7 @@ def _measure(job: Job, count: int) -> Measured:
                     began = now
                 progress.to(index + 1)
     finally:
-        renderer.close()
+        engines.close()
     if not seconds:
         raise UserError(f"all {count} images were refused; `synth render --index 0` says why")
     return Measured(tuple(seconds), statistics.fmean(sizes), refused, start_s)

@@ -13,7 +13,8 @@ from synth.config import RenderConfig
 from synth.errors import UserError
 from synth.pipeline import plan_work, render_dataset
 from synth.pipeline_tally import Tally
-from synth.pipeline_worker import Fate, Job, Places, make_sample, open_renderer
+from synth.pipeline_worker import Fate, Job, Places, make_sample, open_engines
+from synth.randomize import draw_recipe
 from synth.scans import ScanLibrary
 from synth.store_names import Place, place_of
 
@@ -220,18 +221,19 @@ def soft_background_advice(share: float, config: RenderConfig) -> str:
 def _render_one(job: Job, index: int, out: Path, save_blend: Path | None) -> int:
     """One image as the dataset would hold it, as loose files."""
     blend = save_blend.absolute() if save_blend else None
-    renderer = open_renderer(job)
+    engines = open_engines(job)
     try:
+        renderer = engines.of(draw_recipe(job.config, job.library, job.seed, index, 0).film.engine)
         if blend is not None and not hasattr(renderer, "save_blend"):
             raise UserError(f"--save-blend: the {job.config.film.engine} engine has no Blender scene")
-        made, refused = make_sample(renderer, job, index)
+        made, refused = make_sample(engines, job, index)
         for attempt, reason, detail in refused:
             say(f"attempt {attempt} refused as {reason}: {detail}")
         if blend is not None:
             renderer.save_blend(blend)
             say(f"scene: {blend}")
     finally:
-        renderer.close()
+        engines.close()
     if made is None:
         raise UserError(f"image {index}: all {len(refused)} attempts were refused")
     out.mkdir(parents=True, exist_ok=True)

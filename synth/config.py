@@ -5,7 +5,7 @@ schema and `synth config show` are made from the docstrings below. Next: `synth.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +28,36 @@ def _listed(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
+def engine_shares(engine: str) -> dict[Engine, float]:
+    """`relight:0.9,cycles:0.1` as shares by engine, adding up to 1, sorted by name; `cycles` is all of it.
+
+    Raises ValueError with one line.
+    """
+    shares: dict[str, float] = {}
+    for part in engine.split(","):
+        name, colon, share = (text.strip() for text in part.partition(":"))
+        if name not in get_args(Engine) or name in shares:
+            what = "stands twice" if name in shares else f"is none of {', '.join(get_args(Engine))}"
+            raise ValueError(f"engine {name!r} {what}")
+        try:
+            shares[name] = float(share) if colon else 1.0
+        except ValueError:
+            raise ValueError(f"engine {name!r}: its share {share!r} is no number") from None
+        if not 0 < shares[name] <= 1 or ("," in engine and not colon):
+            raise ValueError(f"engine {part.strip()!r}: expected NAME:SHARE with a share above 0, e.g. {_MIXTURE}")
+    if abs(sum(shares.values()) - 1) > 1e-5:
+        raise ValueError(f"shares of engines add up to {sum(shares.values()):g}, not 1, e.g. {_MIXTURE}")
+    return dict(sorted(shares.items()))
+
+
+def _one_spelling(engine: str) -> str:
+    shares = engine_shares(engine)
+    return next(iter(shares)) if len(shares) == 1 else ",".join(f"{name}:{share!r}" for name, share in shares.items())
+
+
+_MIXTURE = "relight:0.9,cycles:0.1"
+#: An engine, or a mixture of several; one wish has one spelling.
+Engines = Annotated[str, AfterValidator(_one_spelling)]
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 Share = Annotated[float, Field(ge=0, le=1)]
 #: Sorted and without repeats, so that one wish has one spelling.
@@ -117,17 +147,28 @@ class BackgroundRanges(_Ranges):
 class FilmSettings(_Ranges):
     """From light to 8-bit colour."""
 
-    engine: Engine = "cycles"
-    """`cycles`: path tracing; `eevee`: rasterised, needs EGL; `analytic`: ellipsoids instead of scans, no Blender."""
+    engine: Engines = "cycles"
+    """`cycles`: path tracing; `relight`: the same light for a fraction of the work, matte surfaces only
+    (docs/relight.md); `eevee`: rasterised, needs EGL; `analytic`: ellipsoids instead of scans, no Blender. With shares
+    the engine is drawn for every image: `relight:0.9,cycles:0.1`."""
     spp: int = Field(8, ge=1, le=65536)
-    """Paths per pixel of the colour render; with the denoiser 8 are enough for matte people under a panorama: the
-    texture takes no part in it. `--preset draft` has 4, `high` 32."""
+    """Paths per pixel of Cycles' and EEVEE's colour; with the denoiser 8 are enough for matte people under a panorama:
+    the texture takes no part in it. `--preset draft` has 4, `high` 32."""
     denoise: bool = True
     """Clean the light with OpenImageDenoise; labels never are."""
     view_transform: ViewTransform = "Standard"
     """`Standard`: sRGB, clipped, no look; `AgX`: Blender's default, rolls highlights off as film does."""
     material: Material = "diffuse"
-    """`diffuse`: scan textures hold their own highlights; `authored`: the file's roughness and metalness."""
+    """`diffuse`: scan textures hold their own highlights; `authored`: the file's roughness and metalness, which relight
+    does not know."""
+
+    @model_validator(mode="after")
+    def _relight_is_matte(self) -> "FilmSettings":
+        if self.material != "diffuse" and "relight" in engine_shares(self.engine):
+            raise ValueError(
+                f"relight knows matte surfaces only, not {self.material} ones: another engine or material diffuse"
+            )
+        return self
 
 
 class SplitShares(_Ranges):

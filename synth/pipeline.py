@@ -90,7 +90,7 @@ def _render_here(job: Job, run: Run, tasks: Iterator[Task]) -> Iterator[Fate]:
         return
     worker = Worker(job, run)
     try:
-        if refused := why_refused(run.environments(), worker.facts, one_class=False):
+        if refused := why_refused(run.environments(), worker.facts.values(), one_class=False):
             raise UserError(f"{refused}; {OTHER_VERSIONS}")
         with stop_requests() as asked_to_stop:
             while task is not None:

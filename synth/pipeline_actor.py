@@ -34,8 +34,8 @@ class Hello:
     node: str
     """Host name."""
     pid: int
-    facts: dict[str, str]
-    """Its environment."""
+    facts: dict[str, dict[str, str]]
+    """Its environments, by engine."""
     log: Path
     """Where its standard output and error go, on its machine."""
 

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 CLASS_FIELDS = ("device", "device_name", "cpu")
 
 
-def environment_class(facts: Mapping[str, str]) -> str:
-    """E.g. `cpu avx2`, for people and for comparing."""
-    return " ".join(facts[name] for name in CLASS_FIELDS if facts.get(name))
+def environment_class(environments: Iterable[Mapping[str, str]]) -> str:
+    """E.g. `cpu avx2`, for people and for comparing; of a worker with several engines, what they have between them."""
+    fields = {name: value for facts in environments for name, value in facts.items() if name in CLASS_FIELDS}
+    return " ".join(fields[name] for name in CLASS_FIELDS if fields.get(name))
 
 
 def version_difference(known: Mapping[str, str], facts: Mapping[str, str]) -> str | None:
@@ -25,12 +26,23 @@ def version_difference(known: Mapping[str, str], facts: Mapping[str, str]) -> st
 OTHER_VERSIONS = "a dataset is made by one set of versions: install the same on every node, or give another --out"
 
 
-def why_refused(known: Iterable[Mapping[str, str]], facts: Mapping[str, str], one_class: bool) -> str | None:
-    """Why a worker may not join those whose environments are known; None if it may."""
-    for other in known:
+def why_refused(
+    known: Iterable[Mapping[str, str]], environments: Iterable[Mapping[str, str]], one_class: bool
+) -> str | None:
+    """Why a worker with these environments may not join those whose environments are known; None if it may.
+
+    Environments of the same renderer are compared: a mixture of engines has one for each.
+    """
+    pairs = [(other, facts) for other in known for facts in environments if _renderer(other) == _renderer(facts)]
+    for other, facts in pairs:
         difference = version_difference(other, facts)
         if difference:
             return difference
-        if one_class and environment_class(other) != environment_class(facts):
-            return f"environment class {environment_class(facts)}, not {environment_class(other)} (--one-class)"
+        ours, theirs = environment_class([facts]), environment_class([other])
+        if one_class and ours != theirs:
+            return f"environment class {ours}, not {theirs} (--one-class)"
     return None
+
+
+def _renderer(facts: Mapping[str, str]) -> str | None:
+    return facts.get("renderer")

@@ -159,10 +159,11 @@ class Farm:
 
     def _admit(self, hand: _Hand, hello: Hello) -> None:
         hand.hello, self._stillbirths = hello, 0
-        refused = why_refused(self._known, hello.facts, self._one_class)
+        environments = list(hello.facts.values())
+        refused = why_refused(self._known, environments, self._one_class)
         if refused is None:
-            self._known = self._known or [hello.facts]
-            self._on_event("worker_started", {**hand.who, "environment": environment_class(hello.facts)})
+            self._known = self._known or environments
+            self._on_event("worker_started", {**hand.who, "environment": environment_class(environments)})
             self._give(hand)
             return
         self._on_event("node_refused", {"node": hello.node, "reason": refused})

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from renderers.base import Renderer, make_renderer
+from renderers.base import Engines, Renderer
 from synth.codec import stored, with_flags
-from synth.config import RenderConfig
+from synth.config import RenderConfig, engine_shares
 from synth.pipeline_work import Refusal, Task
 from synth.randomize import Library, draw_recipe
 from synth.sample import BadSample, Sample, check
@@ -103,10 +103,10 @@ class Worker:
 
     def __init__(self, job: Job, run: Run):
         self._job, self._run = job, run
-        self._renderer = open_renderer(job)
-        self.facts = environment(self._renderer)
-        """What its samples depend on besides their recipes."""
-        self._env_id: str | None = None  # remembered with the first sample: a worker may be refused before
+        self._engines = open_engines(job)
+        self.facts = {name: environment(self._engines.of(name)) for name in engine_shares(job.config.film.engine)}
+        """What its samples depend on besides their recipes, by engine."""
+        self._env_ids: dict[str, str] = {}  # remembered with the first sample: a worker may be refused before
 
     def render(self, task: Task) -> Iterator[Fate]:
         """Makes and stages the task's samples one by one. A fate that is not staged ends the run."""
@@ -117,19 +117,20 @@ class Worker:
             yield fate
 
     def close(self) -> None:
-        """Closes the renderer."""
-        self._renderer.close()
+        """Closes the renderers."""
+        self._engines.close()
 
     def _make(self, index: int, before: tuple[Refusal, ...]) -> Fate:
         started = time.process_time()
-        made, refused = make_sample(self._renderer, self._job, index, before)
+        made, refused = make_sample(self._engines, self._job, index, before)
         seconds = time.process_time() - started
         if made is None:
             return Fate(index, False, refused, (), seconds, resident_mb())
-        self._env_id = self._env_id or self._run.add_environment(self.facts)
-        row = make_row(
-            made.sample, made.members, flags=made.flags, env_id=self._env_id, seconds=seconds, refused=refused
-        )
+        engine = made.sample.recipe.film.engine
+        if engine not in self._env_ids:
+            self._env_ids[engine] = self._run.add_environment(self.facts[engine])
+        env_id = self._env_ids[engine]
+        row = make_row(made.sample, made.members, flags=made.flags, env_id=env_id, seconds=seconds, refused=refused)
         self._run.stage(made.members, row)
         return Fate(
             index,
@@ -153,7 +154,7 @@ class Made:
 
 
 def make_sample(
-    renderer: Renderer, job: Job, index: int, before: tuple[Refusal, ...] = ()
+    renderer: Renderer | Engines, job: Job, index: int, before: tuple[Refusal, ...] = ()
 ) -> tuple[Made | None, tuple[Refusal, ...]]:
     """Image `index` of a job: the first attempt that passes the check (None if none did), and those refused before.
 
@@ -172,9 +173,12 @@ def make_sample(
     return None, tuple(refused)
 
 
-def open_renderer(job: Job) -> Renderer:
-    """The renderer that the job's config names."""
-    return make_renderer(job.config.film.engine, job.scan_store, job.background_store, job.device, job.threads)
+def open_engines(job: Job) -> Engines:
+    """The renderers that the job's config names, started."""
+    engines = Engines(job.scan_store, job.background_store, job.device, job.threads)
+    for name in engine_shares(job.config.film.engine):
+        engines.of(name)
+    return engines
 
 
 def environment(renderer: Renderer) -> dict[str, str]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from synth.backgrounds import BackgroundEntry, PlateEntry, irradiance
 from synth.camera import Camera, focal_px_from_35mm, look_at, matrix4
-from synth.config import CameraRanges, LightRanges, RenderConfig
-from synth.recipe import Background, Film, Framing, Plate, SceneRecipe, Subject
+from synth.config import CameraRanges, FilmSettings, LightRanges, RenderConfig, engine_shares
+from synth.recipe import Background, Engine, Film, Framing, Plate, SceneRecipe, Subject
 from synth.scans import ScanEntry
 from synth.splits import Split, Splits
 
@@ -84,6 +84,8 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
     panorama = near.backgrounds[int(rng("background").integers(len(near.backgrounds)))]
     yaw_deg = float(rng("light").uniform(*config.light.yaw_deg))
     jitter_ev = float(rng("exposure").uniform(*config.light.exposure_jitter_ev))
+    engine = draw_engine(config.film, stream(seed, index, 0, "engine"))  # an image keeps its engine when drawn again
+    traced = engine != "relight"
     return SceneRecipe(
         seed=seed,
         index=index,
@@ -109,15 +111,22 @@ def draw_recipe(config: RenderConfig, library: Library, seed: int, index: int, a
             plate=draw_plate(config, near, panorama, jitter_ev, rng("plate")),
         ),
         film=Film(
-            engine=config.film.engine,
-            spp=config.film.spp,
-            denoise=config.film.denoise,
+            engine=engine,
+            spp=config.film.spp if traced else 0,
+            denoise=config.film.denoise and traced,
             exposure_ev=neutral_exposure_ev(config.light, panorama, yaw_deg, camera) + jitter_ev,
             view_transform=config.film.view_transform,
             material=config.film.material,
-            cycles_seed=int(rng("noise").integers(2**31)),
+            cycles_seed=int(rng("noise").integers(2**31)) if traced else 0,
         ),
     )
+
+
+def draw_engine(film: FilmSettings, rng: np.random.Generator) -> Engine:
+    """One of the config's engines by its share."""
+    shares = engine_shares(film.engine)
+    names, bounds = list(shares), np.cumsum(list(shares.values()))
+    return names[int(np.searchsorted(bounds / bounds[-1], rng.random(), side="right"))]
 
 
 def draw_framing(config: RenderConfig, entry: ScanEntry, rng: np.random.Generator) -> Framing:

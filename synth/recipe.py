@@ -16,7 +16,7 @@ from synth.splits import Split
 RECIPE_VERSION = 1
 
 Framing = Literal["full", "upper", "face"]
-Engine = Literal["cycles", "eevee", "analytic"]
+Engine = Literal["cycles", "eevee", "relight", "analytic"]
 ViewTransform = Literal["Standard", "AgX"]
 Material = Literal["diffuse", "authored"]
 Normals = Literal["smooth", "geometric"]
@@ -95,10 +95,10 @@ class Film(_Value):
 
     engine: Engine
     """Which renderer makes the colour."""
-    spp: int = Field(gt=0)
-    """Paths per pixel of the colour render."""
+    spp: int = Field(ge=0)
+    """Paths per pixel of the colour render; 0 where the engine is relight, which traces none."""
     denoise: bool
-    """Whether OpenImageDenoise cleans the colour; labels are never denoised."""
+    """Whether OpenImageDenoise cleans the colour; labels are never denoised. Relight makes no noise."""
     exposure_ev: float
     """Linear light is multiplied by 2 ** exposure_ev before the view transform."""
     view_transform: ViewTransform
@@ -106,7 +106,16 @@ class Film(_Value):
     material: Material
     """`diffuse`: the scan's colour on a matte surface; `authored`: as the file says."""
     cycles_seed: int = Field(ge=0, lt=2**31)
-    """Cycles' noise seed."""
+    """Cycles' noise seed; 0 where the engine is relight."""
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> "Film":
+        relit = self.engine == "relight"
+        if relit and self.material != "diffuse":
+            raise ValueError(f"material {self.material}: relight knows matte surfaces only")
+        if relit != (self.spp == 0):
+            raise ValueError(f"spp {self.spp}: 0 for relight, else at least 1")
+        return self
 
 
 class SceneRecipe(_Value):

@@ -43,7 +43,7 @@ def measure_sample(sample: Sample, row: dict) -> dict:
         "roll": roll,
         "exposure": recipe.film.exposure_ev,
         "seconds": row["seconds"],
-        "engine": f"{recipe.film.engine}, {recipe.film.spp} spp",
+        "engine": f"{recipe.film.engine}, {recipe.film.spp} spp" if recipe.film.spp else recipe.film.engine,
         "share": float(sample.mask.mean()),
         "magnification": background_magnification(recipe),
         "refused": [f"{reason}: {detail}" for _, reason, detail in row["refused"]],

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from renderers.base import Renderer, make_renderer
+from renderers.base import Engines
 from synth.codec import stored
 from synth.pipeline_worker import environment
-from synth.recipe import SceneRecipe, sample_id
+from synth.recipe import sample_id
 from synth.sample import BadSample
 from synth.store import Dataset
 from synth.version_compare import compare_samples
@@ -61,17 +61,17 @@ def rerender(dataset: Dataset, positions: Sequence[int], machine: Machine, worke
 
 
 class Again:
-    """One renderer that makes samples of a dataset again."""
+    """Renderers that make samples of a dataset again."""
 
     def __init__(self, dataset: Dataset, machine: Machine):
-        self._dataset, self._machine = dataset, machine
-        self._renderer: tuple[str, Renderer] | None = None
+        self._dataset = dataset
+        self._engines = Engines(machine.scan_store, machine.background_store, machine.device, machine.threads)
 
     def answer(self, position: int) -> Answer:
         """Makes the sample at a position again and compares."""
         dataset = self._dataset
         before = dataset.read(position)
-        renderer = self._open(before.recipe)
+        renderer = self._engines.of(before.recipe.film.engine)
         env = _env_differences(dataset.environment_of(position), environment(renderer))
         try:
             members, after = stored(renderer.render(before.recipe))
@@ -86,21 +86,8 @@ class Again:
         return Answer(before.recipe.index, comparison.verdict, figures, env)
 
     def close(self) -> None:
-        """Closes the renderer."""
-        if self._renderer is not None:
-            self._renderer[1].close()
-            self._renderer = None
-
-    def _open(self, recipe: SceneRecipe) -> Renderer:
-        engine = recipe.film.engine
-        if self._renderer is None or self._renderer[0] != engine:
-            self.close()
-            machine = self._machine
-            self._renderer = (
-                engine,
-                make_renderer(engine, machine.scan_store, machine.background_store, machine.device, machine.threads),
-            )
-        return self._renderer[1]
+        """Closes the renderers."""
+        self._engines.close()
 
 
 def _env_differences(then: dict[str, str] | None, now: dict[str, str]) -> tuple[str, ...]:

@@ -58,8 +58,8 @@ class FakeActor:
         self.leave = SimpleNamespace(remote=lambda: None)
 
     def say_hello(self):
-        facts = self.ray.facts
-        return Hello(f"node{self.number}", 100 + self.number, facts(self.number) if callable(facts) else facts, Path())
+        facts = self.ray.facts(self.number) if callable(self.ray.facts) else self.ray.facts
+        return Hello(f"node{self.number}", 100 + self.number, {"any": facts}, Path())
 
     def begin(self, task):
         if task is not None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from test_pipeline import job, render
 
+from renderers import base
 from renderers.base import make_renderer
-from synth import version_rerender
 from synth.store import Dataset
 from synth.version_rerender import Machine, rerender
 
@@ -53,7 +53,7 @@ def one_step(sample):
 
 @pytest.mark.parametrize(("change", "verdict"), [(one_step, "EQUIVALENT"), (darker, "DIFFERENT")])
 def test_another_device_is_named_and_judged_by_tolerances(dataset, job, monkeypatch, change, verdict):
-    monkeypatch.setattr(version_rerender, "make_renderer", lambda *args: Changed(make_renderer(*args), change))
+    monkeypatch.setattr(base, "make_renderer", lambda *args: Changed(make_renderer(*args), change))
     (answer,) = rerender(dataset, [3], machine(job), 0)
     assert answer.verdict == verdict and str(answer).endswith(verdict)
     assert any(field.startswith("device: ") and field.endswith("-> optix") for field in answer.env)
