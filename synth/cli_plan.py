@@ -45,14 +45,16 @@ def run(args: argparse.Namespace) -> int:
     library = cli_library.library_of(config, scans, backgrounds)
     job = Job(config, library, args.seed, scans.store, backgrounds.store, args.device, threads=1)
     measured = _measure(job, min(args.samples, args.n))
-    facts = project(measured, args.n, args.cores or cli_library.core_count(), args.price_per_core_hour)
+    cores = args.cores or cli_library.core_count()
+    facts = project(measured, args.n, len(library.scans), cores, args.price_per_core_hour)
     if args.json:
         say(json.dumps(facts))
         return 0
     say(
         f"measured on {facts['measured']} images: {facts['core_seconds']:.2f} core-seconds "
         f"({min(measured.seconds):.2f} to {max(measured.seconds):.2f}) and {facts['bytes_per_image'] / 1e6:.2f} MB an "
-        f"image, {measured.refused} refused attempts; a worker takes {measured.start_s:.1f} s to start"
+        f"image, {measured.refused} refused attempts; {measured.once_s:.1f} core-seconds once a scan; a worker takes "
+        f"{measured.start_s:.1f} s to start"
     )
     low, high = facts["core_hours_range"]
     say(
@@ -75,7 +77,9 @@ class Measured:
     """A short calibration."""
 
     seconds: tuple[float, ...]
-    """Core-seconds of each image that was kept, its refused attempts included."""
+    """Core-seconds of each image that was kept, its refused attempts included, when its scan was known already."""
+    once_s: float
+    """Core-seconds that the first image of a scan takes longer: loading it, relight's transport; mean."""
     size: float
     """Mean bytes of an image."""
     refused: int
@@ -83,12 +87,17 @@ class Measured:
     """Core-seconds until a worker is ready."""
 
 
-def project(measured: Measured, n: int, cores: int, price: float | None) -> dict:
-    """What `n` images take, from a calibration: JSON values. Ranges are two standard errors of the mean each way."""
+def project(measured: Measured, n: int, scans: int, cores: int, price: float | None) -> dict:
+    """What `n` images of so many scans take, from a calibration: JSON values.
+
+    Ranges are two standard errors of the mean each way. A worker that comes back to a scan loads it again, which is not
+    counted.
+    """
     seconds = statistics.fmean(measured.seconds)
     count = len(measured.seconds)
     error = 2 * statistics.stdev(measured.seconds) / count**0.5 if count > 1 else seconds
-    core_hours = [max(0.0, value) * n / 3600 for value in (seconds, seconds - error, seconds + error)]
+    once = measured.once_s * min(scans, n)
+    core_hours = [(max(0.0, value) * n + once) / 3600 for value in (seconds, seconds - error, seconds + error)]
     cost = [None if price is None else hours * price for hours in core_hours]
     return {
         "n": n,
@@ -108,24 +117,28 @@ def project(measured: Measured, n: int, cores: int, price: float | None) -> dict
 
 
 def _measure(job: Job, count: int) -> Measured:
-    """Renders the first images, each of another scan as far as there are, into nothing."""
+    """Renders the first images, each of another scan as far as there are, into nothing; each twice, for what is done
+    once a scan is not to be counted with every image."""
     began = time.process_time()
     engines = open_engines(job)
     start_s = time.process_time() - began
-    sizes, seconds, refused, began = [], [], 0, time.process_time()
+    sizes, seconds, firsts, refused = [], [], [], 0
     try:
         with Progress("plan", count, "image") as progress:
             for index in range(count):
+                began = time.process_time()
                 made, refusals = make_sample(engines, job, index)
+                again = time.process_time()
+                make_sample(engines, job, index)
                 refused += len(refusals)
                 if made is not None:
-                    now = time.process_time()
-                    seconds.append(now - began)
+                    seconds.append(time.process_time() - again)
+                    firsts.append(again - began)
                     sizes.append(sum(map(len, made.members.values())))
-                    began = now
                 progress.to(index + 1)
     finally:
         engines.close()
     if not seconds:
         raise UserError(f"all {count} images were refused; `synth render --index 0` says why")
-    return Measured(tuple(seconds), statistics.fmean(sizes), refused, start_s)
+    once_s = max(0.0, statistics.fmean(firsts) - statistics.fmean(seconds))
+    return Measured(tuple(seconds), once_s, statistics.fmean(sizes), refused, start_s)
