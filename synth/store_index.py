@@ -148,7 +148,10 @@ def named_manifest(folder: Folder, sha256: str, by: str) -> Manifest:
 
 
 def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = None):
-    """The manifest's index (or some of its columns) as a pyarrow table. Raises StoreError when it was changed."""
+    """The manifest's index (or those of some columns that it has) as a pyarrow table.
+
+    Raises StoreError when it was changed.
+    """
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -158,7 +161,9 @@ def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = N
         data = folder.read(name)
         if hashlib.sha256(data).hexdigest() != manifest["index"]["sha256"]:
             raise StoreError(f"{where}: was changed, its sha256 is not that of the manifest")
-        table = parquet.read_table(pyarrow.BufferReader(data), columns=columns)
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
+        there = set(file.schema_arrow.names)
+        table = file.read(columns and [name for name in columns if name in there])
     except (OSError, pyarrow.ArrowException) as error:
         raise StoreError(f"{where}: cannot be read ({' '.join(str(error).split())[:200]})") from error
     if table.num_rows != manifest["index"]["rows"]:

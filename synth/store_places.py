@@ -73,10 +73,11 @@ def _may_lack(column: str) -> bool:
 
 
 def fixed_bytes(column) -> np.ndarray:
-    """A pyarrow column of binary(32) without nulls as (N, 32) uint8."""
+    """A pyarrow column of binary(W) without nulls as (N, W) uint8."""
+    width = column.type.byte_width
     chunks = [
-        np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 32)[chunk.offset : chunk.offset + len(chunk)]
+        np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, width)[chunk.offset : chunk.offset + len(chunk)]
         for chunk in column.chunks
         if len(chunk)
     ]
-    return np.concatenate(chunks) if chunks else np.zeros((0, 32), np.uint8)
+    return np.concatenate(chunks) if chunks else np.zeros((0, width), np.uint8)

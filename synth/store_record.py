@@ -111,6 +111,11 @@ class Row(_Value):
         return hashlib.sha256(to_json(dict(sorted(self.pixels_sha256.items())))).hexdigest()
 
     @property
+    def pictures_hash(self) -> str:
+        """`content_hash` of the pictures and labels alone, without what the `.json` member says of them."""
+        return content_hash({name: entry[2] for name, entry in self.members.items() if name != "json"})
+
+    @property
     def lengths(self) -> dict[str, int]:
         """Bytes by member."""
         return {name: entry[1] for name, entry in self.members.items()}
