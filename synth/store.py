@@ -22,8 +22,8 @@ from synth.store_places import PLACE_COLUMNS, Places, fixed_bytes
 from synth.store_record import (
     Row,
     RunFile,
+    ShardRecord,
     StoreError,
-    UnitRecord,
     check_store,
     content_hash,
     read_model,
@@ -58,7 +58,7 @@ class Dataset:
         self._places = Places(table, np.array([size for _, size in shards], np.int64), self.path)
         self._shards = OpenShards(self.folder, shards)
         self._recorded: tuple[np.ndarray, np.ndarray] | None = None
-        self._last_record: tuple[str, UnitRecord] | None = None  # rows are mostly asked for in order
+        self._last_record: tuple[str, ShardRecord] | None = None  # rows are mostly asked for in order
 
     @property
     def ids(self) -> np.ndarray:
@@ -194,15 +194,21 @@ class Dataset:
         raise StoreError(f"{self._name(i)}: its bytes match their unit record, but not the index")
 
     def _record_row(self, i: int) -> Row:
-        shard = self.manifest["shards"][self._places.shard[i]]["path"]
-        first, last, _ = shard.removeprefix("shards/").split("-")
-        name = self._run.record_name(Unit(int(first), int(last)))
+        shard = self.manifest["shards"][self._places.shard[i]]
+        name = shard.get("record") or self._record_name(shard["path"])
         try:
             if self._last_record is None or self._last_record[0] != name:
                 self._last_record = name, read_record(self.folder, name)
-            return self._last_record[1].rows[int(self.ids[i]) - int(first)]
-        except (FileNotFoundError, IndexError) as error:
-            raise StoreError(f"{self._name(i)}: has no row in {self.folder.where(name)}") from error
+            row = self._last_record[1].row(int(self.ids[i]))
+        except FileNotFoundError:
+            row = None
+        if row is None:
+            raise StoreError(f"{self._name(i)}: has no row in {self.folder.where(name)}")
+        return row
+
+    def _record_name(self, shard: str) -> str:
+        first, last, _ = shard.removeprefix("shards/").split("-")
+        return self._run.record_name(Unit(int(first), int(last)))
 
 
 def split_version(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from functools import cache
 from operator import attrgetter
 
 from synth.codec import MEMBERS
-from synth.store_record import Row, UnitRecord, root_line
+from synth.store_record import Row, ShardRecord, root_line
 
 #: Columns taken from a row as they are, with their Arrow types. 32-bit floats: for filtering, not for geometry.
 _TEXT = ("split", "background", "framing", "env_id")
@@ -71,14 +71,15 @@ class TableBuilder:
         self.environments: Counter[str] = Counter()
         """Samples by env_id."""
 
-    def add(self, record: UnitRecord, first: int) -> None:
-        """Appends the record's rows from index `first` on."""
+    def add(self, record: ShardRecord, first: int, place: str | None = None) -> None:
+        """Appends the record's rows from index `first` on. place: of the record, if its shard does not tell."""
         rows = [row for row in record.rows if row.index >= first]
         for name, values in _columns(rows, self._shard + len(self.shards)).items():
             self._columns[name] += values
         self.root_lines += b"".join(root_line(row.id, row.content_sha256) for row in rows)
         self.shards.append(
             {"path": f"shards/{record.shard}", "bytes": record.bytes, "sha256": record.sha256, "samples": len(rows)}
+            | ({"record": place} if place else {})
         )
         self.environments.update(row.env_id for row in rows)
         if len(self._columns["index"]) >= _BATCH:

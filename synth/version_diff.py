@@ -28,8 +28,8 @@ class Diff:
     """In both versions, with anything different."""
     aspects: dict[str, np.ndarray]
     """By aspect, bool (len(changed),). `recipe`: another picture was asked for. `environment`: other software or
-    another class of device made it. `pixels`: decoded values differ. `encoding`: the values are the same, their bytes are not.
-    `metadata`: recipe, pictures and labels are the same to the byte, what the `.json` member says of them is not."""
+    another class of device made it. `pixels`: decoded values differ. `encoding`: the values are the same, their bytes
+    are not. `metadata`: recipe, pictures and labels are the same to the byte, what `.json` says of them is not."""
     same: int
 
     @property
