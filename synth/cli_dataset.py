@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synth import cli_card, cli_proof
+from synth import cli_card, cli_proof, cli_upkeep
 from synth.cli_library import data_size, say
 from synth.cli_proof import position_of
 from synth.errors import UserError
@@ -173,10 +173,12 @@ _VERBS = {
     "diff": ("what changed between two versions", _add_diff, _diff),
     "verify": ("is it still what it was? exit 1 on any finding", cli_proof.add_verify, cli_proof.verify),
     "rerender": (
-        "make samples again from their recipes; exit 1 if any is DIFFERENT",
+        "make samples again from their recipes; exit 1 if any is DIFFERENT; --replace keeps them as a new version",
         cli_proof.add_rerender,
         cli_proof.rerender,
     ),
     "card": ("README.md and croissant.json: what it holds, under which licences", cli_card.add_arguments, cli_card.run),
     "get": ("one sample as loose files", _add_get, _get),
+    "gc": ("remove what no version and no record reaches", cli_upkeep.add_gc, cli_upkeep.gc),
+    "compact": ("move what lives in mostly dead shards to new ones", cli_upkeep.add_compact, cli_upkeep.compact),
 }

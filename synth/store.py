@@ -85,6 +85,19 @@ class Dataset:
         return self._places.shard
 
     @property
+    def contents(self) -> np.ndarray:
+        """(N, 32) uint8: content_sha256 of each sample."""
+        return self._places.contents
+
+    @property
+    def live_bytes(self) -> np.ndarray:
+        """(S,) int64: how much of each shard this version's samples take, headers and padding with them."""
+        sizes = self._places.fragment_bytes()
+        live = np.zeros(len(self.manifest["shards"]), np.int64)
+        np.add.at(live, self.shard_numbers, sizes)
+        return live
+
+    @property
     def root(self) -> str:
         """Identity of the content: one hash over all samples' ids and bytes."""
         return self.manifest["root"]

@@ -80,8 +80,11 @@ def gather_rows(run: Run, processes: int) -> Gathered:
 def _read_patches(run: Run, revisions: Sequence[InEffect], shard: int) -> TableBuilder:
     builder = TableBuilder(shard)
     names = [name for revision in revisions for name in patch_names(run, revision)]
-    for name, data in zip(names, _read_ahead(run.folder, names), strict=True):
-        builder.add(parse_record(run.folder, name, data), 0, name)
+    try:
+        for name, data in zip(names, _read_ahead(run.folder, names), strict=True):
+            builder.add(parse_record(run.folder, name, data), 0, name)
+    except FileNotFoundError as error:
+        raise StoreError(f"{run.out}: a patch of a revision is missing ({error}); put it back") from error
     return builder
 
 

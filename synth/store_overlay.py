@@ -1,14 +1,12 @@
 """What a run holds with its revisions in effect: the last patch of a sample wins, all other rows stay as they are."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from synth.store_places import fixed_bytes
-from synth.store_record import StoreError, root_line
+from synth.store_record import StoreError, root_hash
 from synth.store_table import TableBuilder
 
 
@@ -44,13 +42,6 @@ def environments_of(table: Any) -> Counter[str]:
 
 
 def root_of(table: Any) -> str:
-    """See `synth.store_record.root_hash`."""
-    return root_hash_of(zip(table["sample_id"].to_pylist(), fixed_bytes(table["content_sha256"]), strict=True))
-
-
-def root_hash_of(rows: Iterable[tuple[str, np.ndarray]]) -> str:
-    """The root of (sample_id, content_sha256 as uint8) pairs, ascending."""
-    root = hashlib.sha256()
-    for name, content in rows:
-        root.update(root_line(name, content.tobytes().hex()))
-    return root.hexdigest()
+    """The root of a table's rows, see `synth.store_record.root_hash`."""
+    contents = (content.tobytes().hex() for content in fixed_bytes(table["content_sha256"]))
+    return root_hash(zip(table["sample_id"].to_pylist(), contents, strict=True))

@@ -99,21 +99,24 @@ class Revision:
         """Environments that its samples were made in so far."""
         return self._as_run.environments()
 
-    def sealed(self) -> dict[str, PatchRecord]:
-        """Patches that are there, by name."""
-        folder, names = self.run.folder, set(self.run.folder.listing(self._name("units")))
-        wanted = (unit_name(chunk[0], chunk[-1]) for chunk in self.chunks)
-        return {name: read_record(folder, self._patch(name)) for name in wanted if f"{name}.json" in names}
+    def sealed(self) -> tuple[tuple[int, ...], ...]:
+        """Chunks that have a patch."""
+        names = set(self.run.folder.listing(self._name("units")))
+        return tuple(chunk for chunk in self.chunks if f"{_chunk_name(chunk)}.json" in names)
+
+    def patch(self, chunk: tuple[int, ...]) -> PatchRecord:
+        """What was sealed of a chunk."""
+        return read_record(self.run.folder, self._patch(chunk))
 
     def seal(self, chunk: tuple[int, ...], ids: Iterable[int], take: Callable[[int], tuple[Row, bytes]]) -> None:
         """Seals `ids` of a chunk, as `take` gives their rows and fragments, and removes what was staged of it."""
-        first, last = chunk[0], chunk[-1]
-        seal_samples(self.run.folder, self._patch(unit_name(first, last)), PatchRecord, first, last, map(take, ids))
+        samples = map(take, ids)
+        seal_samples(self.run.folder, self._patch(chunk), PatchRecord, chunk[0], chunk[-1], samples)
         self.staging.remove(chunk)
 
     def put_in_effect(self) -> None:
         """Makes all its patches count. Raises StoreError when another revision has its number."""
-        effect = InEffect(plan=self.plan.name, units=tuple(sorted(self.sealed())))
+        effect = InEffect(plan=self.plan.name, units=tuple(map(_chunk_name, self.sealed())))
         name = _effect_name(self.run, self.plan.number)
         self.run.folder.create(name, [canonical_json(effect).encode()])
         if read_model(InEffect, self.run.folder, name).plan != self.plan.name:
@@ -130,8 +133,8 @@ class Revision:
     def _name(self, *parts: str) -> str:
         return self.run.name(REVISIONS, self.plan.name, *parts)
 
-    def _patch(self, name: str) -> str:
-        return self._name("units", f"{name}.json")
+    def _patch(self, chunk: tuple[int, ...]) -> str:
+        return self._name("units", f"{_chunk_name(chunk)}.json")
 
     @property
     def _as_run(self) -> Run:
@@ -143,8 +146,8 @@ def open_revision(run: Run, kind: Kind, ids: Iterable[int]) -> Revision:
     plan = Plan(number=revision_count(run) + 1, kind=kind, ids=tuple(ids))
     revision = Revision(run, plan)
     run.folder.create(revision._name("plan.json"), [canonical_json(plan).encode()])
-    sealed = {index for record in revision.sealed().values() for index in range(record.first, record.last + 1)}
-    revision.staging.remove(index for index in list(revision.staging.ids()) if index in sealed)
+    for chunk in revision.sealed():  # whoever sealed it may have died before
+        revision.staging.remove(chunk)
     return revision
 
 
@@ -186,6 +189,10 @@ def revision_files(folder, name: str) -> list[str]:
     for bucket in folder.listing(f"{name}/staging"):
         here += [f"{name}/staging/{bucket}/{file}" for file in folder.sizes(f"{name}/staging/{bucket}")]
     return here
+
+
+def _chunk_name(chunk: tuple[int, ...]) -> str:
+    return unit_name(chunk[0], chunk[-1])
 
 
 def _effect_name(run: Run, number: int) -> str:
