@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from synth.recipe import canonical_sha256
 from synth.store_folder import Folder
 from synth.store_index import Manifest, gather, is_current, read_manifest
 from synth.store_record import REVISIONS, StoreError
@@ -87,19 +88,18 @@ def _unreached(folder: Folder, kind: str, reached: set[str], ages: dict, young_s
 def _reached(run: Run) -> set[str]:
     """Names of all manifests, indexes and shards that something reaches."""
     folder, reached = run.folder, set()
+    # Unfinished ones first: what is put in effect from here on is among them, what was before is seen below.
+    for name in _unfinished(run):
+        revision = Revision(run, read_plan(run, name))
+        reached |= {f"shards/{revision.patch(chunk).shard}" for chunk in revision.sealed()}
     for tag in read_tags(folder):
         reached.add(f"manifests/{tag.manifest.removeprefix('sha256:')}.json")
         reached |= _named_by(manifest_of(folder, tag))
     latest = read_manifest(folder)
     if latest is not None:
-        from synth.recipe import canonical_sha256
-
         reached |= {f"manifests/{canonical_sha256(latest)}.json", *_named_by(latest)}
     if latest is None or not is_current(run, latest):
         reached |= _named_by(gather(run)[1])
-    for name in _unfinished(run):
-        revision = Revision(run, read_plan(run, name))
-        reached |= {f"shards/{revision.patch(chunk).shard}" for chunk in revision.sealed()}
     return reached
 
 
@@ -118,7 +118,8 @@ def _unfinished(run: Run) -> list[str]:
 def _dead_revisions(run: Run, young_s: float) -> Iterator[Garbage]:
     """Files of revisions that can never be put in effect: another has their number, or they were discarded."""
     folder = run.folder
-    living = {effect.plan for effect in revisions_in_effect(run)} | set(_unfinished(run))
+    living = set(_unfinished(run))
+    living |= {effect.plan for effect in revisions_in_effect(run)}  # in this order: one may come in effect between
     for name in sorted(folder.listing(run.name(REVISIONS))):
         if not _FOLDER.fullmatch(name) or name in living:
             continue
