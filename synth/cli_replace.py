@@ -52,7 +52,7 @@ def _replace(dataset: Dataset, run: Run, ids: list[int], args: argparse.Namespac
     before = f"; {len(ids) - made} were there from a session before" if made < len(ids) else ""
     manifest = finish(dataset, revision, cli_library.core_count())
     if manifest is None:
-        say(f"{dataset.path}: every byte is what it was, from the same environment; no new version{before}")
+        say(f"{dataset.path}: every byte is what this version holds, from the same environment; no new version{before}")
     else:
         say(
             f"{dataset.path}: {made - refused} samples replaced, {refused} refused{before}; "

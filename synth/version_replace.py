@@ -124,7 +124,7 @@ def replace(
 
 
 def finish(dataset: Dataset, revision: Revision, processes: int) -> Manifest | None:
-    """The new version; None when every sample is what it was, byte for byte, from the same environment.
+    """The new version; None when every sample is what is stored, byte for byte, from the same environment.
 
     processes: see `synth.store_gather.gather_rows`.
     """
@@ -149,12 +149,16 @@ def finish_interrupted(run: Run, kind: Kind, processes: int) -> tuple[int, ...] 
 
 
 def _changes(dataset: Dataset, revision: Revision) -> bool:
-    """Whether any sealed sample differs from the dataset's, or was made in another environment."""
+    """Whether any sealed sample differs from the dataset's, was made in another environment, or mends damaged bytes."""
     env_ids = dataset.column("env_id")
     for chunk in revision.sealed():
         for row in revision.patch(chunk).rows:
             position = int(np.searchsorted(dataset.ids, row.index))
             before = dataset.contents[position].tobytes().hex(), env_ids[position]
             if before != (row.content_sha256, row.env_id):
+                return True
+            try:
+                dataset.members(position, verify=True)
+            except StoreError:
                 return True
     return False
