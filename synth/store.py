@@ -164,11 +164,19 @@ class Dataset:
 
     def row(self, position: int) -> dict:
         """Everything recorded about a sample: hashes, seconds, flags, refused attempts, figures to filter on."""
+        return self.recorded(position).model_dump(mode="json")
+
+    def recorded(self, position: int) -> Row:
+        """The row of a sample in its record. Raises StoreError when there is none, or it is of other bytes."""
         i = self._at(position)
         row = self._record_row(i)
         if row.content_sha256 != self._places.content(i):
             raise StoreError(f"{self._name(i)}: its unit record speaks of other bytes than the index")
-        return row.model_dump(mode="json")
+        return row
+
+    def table(self) -> "pyarrow.Table":  # noqa: F821
+        """The index, all columns (see `synth.store_table`), ascending by index."""
+        return self._columns(None)
 
     def column(self, name: str) -> list:
         """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""

@@ -74,7 +74,7 @@ class TableBuilder:
     def add(self, record: ShardRecord, first: int, place: str | None = None) -> None:
         """Appends the record's rows from index `first` on. place: of the record, if its shard does not tell."""
         rows = [row for row in record.rows if row.index >= first]
-        for name, values in _columns(rows, self._shard + len(self.shards)).items():
+        for name, values in columns_of(rows, self._shard + len(self.shards)).items():
             self._columns[name] += values
         self.root_lines += b"".join(root_line(row.id, row.content_sha256) for row in rows)
         self.shards.append(
@@ -117,7 +117,8 @@ def parquet_bytes(table) -> memoryview:
     return memoryview(sink.getvalue()).cast("B")  # unsigned bytes, as everybody expects
 
 
-def _columns(rows: list[Row], shard: int) -> dict[str, list]:
+def columns_of(rows: list[Row], shard: int) -> dict[str, list]:
+    """What the index says of rows that lie in a shard of this number, column by column."""
     columns: dict[str, list] = {
         "sample_id": [row.id for row in rows],
         "index": [row.index for row in rows],

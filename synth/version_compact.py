@@ -32,5 +32,5 @@ def compact(dataset: Dataset, revision: Revision) -> Iterator[int]:
 
 def _take(dataset: Dataset, index: int) -> tuple[Row, bytes]:
     position = int(np.searchsorted(dataset.ids, index))
-    row = Row.model_validate(dataset.row(position))
+    row = dataset.recorded(position)
     return row, fragment(row.id, dataset.members(position, verify=True))
