@@ -14,6 +14,7 @@ from synth.errors import UserError
 from synth.recipe import sample_id
 from synth.store import Dataset, open_version, split_version
 from synth.store_folder import open_folder
+from synth.store_shard import END_OF_ARCHIVE
 from synth.version_diff import ASPECTS, Diff
 
 #: Ids printed by `diff --ids` on one line.
@@ -66,6 +67,9 @@ def _show(args: argparse.Namespace) -> int:
     size = sum(shard["bytes"] for shard in manifest["shards"])
     say(f"{args.dataset}: {len(dataset)} samples, root {manifest['root']}")
     say(f"  spec {manifest['spec_sha256'][:12]}, {len(manifest['shards'])} shards, {data_size(size)}")
+    replaced = size - len(END_OF_ARCHIVE) * len(manifest["shards"]) - int(dataset.live_bytes.sum())
+    if replaced:
+        say(f"  replaced samples take {data_size(replaced)} of the shards (`synth dataset compact`)")
     for environment in manifest["environments"]:
         facts = environment["facts"] or {}
         known = ", ".join(f"{name} {value}" for name, value in sorted(facts.items())) or "unknown"
