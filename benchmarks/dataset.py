@@ -62,8 +62,9 @@ def _measure_diff(before, after) -> tuple[str, float, str, str, bool]:
 
     left = after.num_rows
     pixels, words = set(range(0, left, _PIXELS)), set(range(0, left, _WORDS))
+    changed_rows = len(pixels | words)
     counts = {
-        "added": 0, "removed": before.num_rows - left, "changed": len(pixels | words), "same": left - len(pixels | words),
+        "added": 0, "removed": before.num_rows - left, "changed": changed_rows, "same": left - changed_rows,
         "recipe": 0, "environment": 0, "pixels": len(pixels), "encoding": 0, "metadata": len(words - pixels),
     }  # fmt: skip
     seconds, diff = timed(lambda: diff_tables(before, after))

@@ -104,7 +104,7 @@ def _say_answers(dataset: Dataset, positions: np.ndarray, args: argparse.Namespa
     """Makes samples again and says what became of them; how many are DIFFERENT."""
     from synth.version_rerender import rerender as make_again
 
-    _prepare(args)
+    prepare(args)
     machine, workers = machine_of(args)
     verdicts: dict[str, int] = {}
     with Progress("rerender", len(positions), "image") as progress:
@@ -127,7 +127,7 @@ def machine_of(args: argparse.Namespace) -> tuple["Machine", int]:  # noqa: F821
     return Machine(cache / "scans", cache / "backgrounds", args.device, threads), workers
 
 
-def _prepare(args: argparse.Namespace) -> None:
+def prepare(args: argparse.Namespace) -> None:
     """Prepares what --scans and --backgrounds name."""
     if args.scans:
         cli_library.load_scans(args.scans, args)

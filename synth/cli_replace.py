@@ -5,7 +5,7 @@ import argparse
 from synth import cli_library
 from synth.cli_library import say
 from synth.cli_progress import Progress
-from synth.cli_proof import machine_of, positions_of
+from synth.cli_proof import machine_of, positions_of, prepare
 from synth.cli_upkeep import only_latest
 from synth.config import RenderConfig
 from synth.randomize import Library
@@ -62,8 +62,9 @@ def _replace(dataset: Dataset, run: Run, ids: list[int], args: argparse.Namespac
 
 
 def _library(dataset: Dataset, args: argparse.Namespace) -> Library | None:
-    """What recipes can be drawn from again, if --scans names it."""
+    """Prepares what --scans and --backgrounds name; what recipes can be drawn from again, if it is all named."""
     if not args.scans:
+        prepare(args)
         return None
     config = RenderConfig.model_validate(dataset.spec["config"])
     scans = cli_library.load_scans(args.scans, args)

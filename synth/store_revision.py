@@ -17,6 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from synth.recipe import canonical_json, canonical_sha256
+from synth.store_folder import Folder
 from synth.store_record import (
     MOST_SAMPLES,
     REVISIONS,
@@ -181,7 +182,7 @@ def patch_names(run: Run, effect: InEffect) -> list[str]:
     return [run.name(REVISIONS, effect.plan, "units", f"{unit}.json") for unit in effect.units]
 
 
-def revision_files(folder, name: str) -> list[str]:
+def revision_files(folder: Folder, name: str) -> list[str]:
     """All files of a revision's folder: plan, environments, patches, what is staged."""
     here = [f"{name}/{file}" for file in folder.sizes(name)]
     for below in ("units", "environments"):

@@ -4,13 +4,15 @@ A recipe holds every decision, so that neither config nor dice are needed: only 
 names by hash, and a renderer. `--workers K` processes, or this one.
 """
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from renderers.base import Renderer, make_renderer
@@ -144,7 +146,14 @@ _again: Again  # of a worker process
 def _start(open_maker: Callable[[], Again]) -> None:
     global _again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _again = open_maker()
+
+
+def _end_with_parent() -> None:
+    """A pool's process would wait for work for ever when its parent is killed."""
+    parent_process().join()
+    os._exit(1)
 
 
 def _answer(position: int) -> Answer:

@@ -3,12 +3,11 @@
 import functools
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from test_store_write import SPEC, Crash, check_whole_files, finished, in_child, write
+from test_store_write import SPEC, check_whole_files, finished, killed_in_call, write
 from worlds import ball_sample, make_camera, make_recipe
 
 from synth.codec import decode_sample, stored, with_flags
@@ -274,14 +273,7 @@ def test_killed_in_every_single_system_call(tmp_path):
     while killed:
         k += 1
         out = shutil.copytree(base, tmp_path / f"killed{k}")
-
-        def work(out=out, k=k):
-            Crash(k)
-            revise(out, [1, 3])
-
-        status = os.waitpid(in_child(work), 0)[1]
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.WEXITSTATUS(status) == 0
+        killed = killed_in_call(k, functools.partial(revise, out, [1, 3]))
         check_whole_files(out)
         for version in ("@1.0.0", ""):
             assert findings(open_version(f"{out}{version}")) == [], f"call {k}"

@@ -5,12 +5,13 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_store_revision import NOW, again, base, copy_objects, findings, folder_140, names, out, revise
-from test_store_write import Crash, finished, in_child, write
+from test_store_write import finished, killed_in_call, write
 from test_version import said
 
 from synth.cli import main
@@ -241,14 +242,7 @@ def test_killed_in_every_single_system_call(little, tmp_path, work):
     while killed:
         k += 1
         out = shutil.copytree(little, tmp_path / f"killed{k}")
-
-        def dying(out=out, k=k):
-            Crash(k)
-            act(out)
-
-        status = os.waitpid(in_child(dying), 0)[1]
-        killed = os.WIFSIGNALED(status)
-        assert killed or os.WEXITSTATUS(status) == 0
+        killed = killed_in_call(k, partial(act, out))
         for version in versions:
             dataset = open_version(f"{out}{version}")
             assert findings(dataset) == [] and (version or dataset.root == root), f"call {k}"

@@ -13,6 +13,7 @@ from test_version_rerender import Changed, darker, machine
 
 from renderers.base import make_renderer
 from synth import version_replace, version_rerender
+from synth.cli import main
 from synth.config import load_config
 from synth.errors import UserError
 from synth.pipeline_worker import Job
@@ -150,7 +151,9 @@ def test_a_damaged_sample_is_mended(out, job):
     assert answer.verdict == "DIFFERENT" and "depth.exr does not match its hash" in answer.figures
     assert manifest["root"] == dataset.root and Dataset(out).read(5, verify=True).recipe.index == 5
     (left,) = findings(Dataset(out))
-    assert "every sample in it is whole" in left  # the dead bytes are still in the old shard: compact leaves them
+    assert "every sample in it is whole" in left  # the damaged bytes are nobody's, and still there
+    assert main(["dataset", "compact", str(out), "--below", "1"]) == 0
+    assert findings(Dataset(out)) == [] and Dataset(out).root == dataset.root
 
 
 @pytest.mark.parametrize("damage", ["edited", "unreadable", "missing"])

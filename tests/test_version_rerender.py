@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from strikes import descendants, kill, wait_for
+from strikes import alive, descendants, kill, wait_for
 from test_cli import COMMAND, place, small, synth
 from test_pipeline import job, render
 
@@ -88,7 +88,9 @@ def test_through_blender_with_another_number_of_workers(place, tmp_path):
     command = ["dataset", "rerender", out, "--ids", "3,7-9", "--replace", "--workers", "1", *cache]
     process = subprocess.Popen([*COMMAND, *map(str, command)], stdout=-1, stderr=-1, text=True)
     wait_for(lambda: list(run.glob("revisions/*/staging/*/*.tar")), "a staged sample", process)
-    kill([*descendants(process.pid), process.pid])
+    workers = descendants(process.pid)
+    kill([process.pid])
+    wait_for(lambda: workers and not any(map(alive, workers)), "the workers' end")
     process.communicate()
     assert len(Dataset(out).manifest["shards"]) == 1
     done = synth(*command)
