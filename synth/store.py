@@ -218,9 +218,10 @@ class Dataset:
         shard = self.manifest["shards"][self._places.shard[i]]
         name = shard.get("record") or self._record_name(shard["path"])
         try:
-            if self._last_record is None or self._last_record[0] != name:
-                self._last_record = name, read_record(self.folder, name)
-            row = self._last_record[1].row(int(self.ids[i]))
+            last = self._last_record  # of this moment: other threads ask for others
+            if last is None or last[0] != name:
+                self._last_record = last = name, read_record(self.folder, name)
+            row = last[1].row(int(self.ids[i]))
         except FileNotFoundError:
             row = None
         if row is None:

@@ -4,15 +4,15 @@ A recipe holds every decision, so that neither config nor dice are needed: only 
 names by hash, and a renderer. `--workers K` processes, or this one.
 """
 
-import os
+import ctypes
 import signal
-import threading
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 from renderers.base import Renderer, make_renderer
@@ -23,6 +23,9 @@ from synth.recipe import SceneRecipe, sample_id
 from synth.sample import BadSample, Sample
 from synth.store import Dataset
 from synth.version_compare import compare_samples
+
+#: prctl(2): the signal that a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,17 @@ _again: Again  # of a worker process
 def _start(open_maker: Callable[[], Again]) -> None:
     global _again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     _again = open_maker()
 
 
 def _end_with_parent() -> None:
-    """A pool's process would wait for work for ever when its parent is killed."""
-    parent_process().join()
-    os._exit(1)
+    """A pool's process would wait for work for ever when its parent is killed; Linux ends it on request.
+
+    A thread that watches the parent does not do: with it, Blender hangs at its exit.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(position: int) -> Answer:

@@ -6,8 +6,10 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -379,6 +381,18 @@ def test_records_read_by_several_processes_make_the_same_version(tmp_path, monke
     for processes in (1, 2):
         with pytest.raises(StoreError, match=r"00000005-00000007\.json: rows\.0\.width"):
             gather(run, processes)
+
+
+def test_threads_ask_for_rows_of_different_shards(committed):
+    """Each gets its own, however they take turns."""
+    dataset, before = Dataset(committed), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            rows = list(pool.map(dataset.row, [0, 139] * 40))
+    finally:
+        sys.setswitchinterval(before)
+    assert [row["index"] for row in rows] == [0, 139] * 40
 
 
 def test_hashes_of_a_row_are_those_of_canonical_json(committed):
