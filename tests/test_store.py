@@ -381,29 +381,29 @@ def test_records_read_by_several_processes_make_the_same_version(tmp_path, monke
             gather(run, processes)
 
 
-def test_threads_ask_for_rows_of_different_shards(committed):
-    """Between any two looks at the record that was read last, another thread has read another."""
+@pytest.mark.parametrize("turn", [1, 2, 3, 4])
+def test_threads_ask_for_rows_of_different_shards(committed, turn):
+    """Before the `turn`-th look at the record that was read last, another thread has read another."""
 
     class Interrupted(Dataset):
+        looks = 0
+
         @property
         def _last_record(self):
-            found, self.slot = self.slot, self.others
-            return found
+            self.looks += 1
+            return theirs if self.looks == turn else self.slot
 
         @_last_record.setter
         def _last_record(self, record):
             self.slot = record
 
-    def record_of(position):
-        plain = Dataset(committed)
-        plain.row(position)
-        return plain._last_record
-
-    Interrupted.slot = Interrupted.others = None
+    plain = Dataset(committed)
+    plain.row(139)
+    theirs = plain._last_record
+    plain.row(0)
     dataset = Interrupted(committed)
-    for mine, theirs in ((0, 139), (139, 0)):
-        dataset.slot, dataset.others = record_of(mine), record_of(theirs)
-        assert dataset.row(mine)["index"] == mine
+    dataset.slot, dataset.looks = plain._last_record, 0
+    assert dataset.row(0)["index"] == 0
 
 
 def test_hashes_of_a_row_are_those_of_canonical_json(committed):
