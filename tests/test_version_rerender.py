@@ -1,5 +1,6 @@
 """Samples made again: by the closed-form engine here, in one process and in two; what differs is named."""
 
+import os
 import subprocess
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from test_pipeline import job, render
 from renderers.base import make_renderer
 from synth import version_rerender
 from synth.cli_proof import pick
+from synth.errors import UserError
 from synth.store import Dataset
-from synth.version_rerender import Machine, rerender
+from synth.version_rerender import Machine, answers, rerender
 
 __all__ = ["job", "place"]
 
@@ -63,6 +65,18 @@ def test_another_device_is_named_and_judged_by_tolerances(dataset, job, monkeypa
     assert answer.verdict == verdict and str(answer).endswith(verdict)
     assert any(field.startswith("device: ") and field.endswith("-> optix") for field in answer.env)
     assert ("colour" in answer.figures) or verdict == "EQUIVALENT"
+
+
+class Dying:
+    """A maker that Blender, or the kernel for want of memory, kills."""
+
+    def answer(self, position):
+        os.kill(os.getpid(), 9)
+
+
+def test_a_killed_process_is_said_in_one_line():
+    with pytest.raises(UserError, match="was killed.*run the same command again"):
+        list(answers(Dying, [0, 1], 1))
 
 
 @pytest.mark.blender
