@@ -75,7 +75,7 @@ class Dying:
 
 
 def test_a_killed_process_is_said_in_one_line():
-    with pytest.raises(UserError, match="was killed.*run the same command again"):
+    with pytest.raises(UserError, match=r"was killed.*run the same command again"):
         list(answers(Dying, [0, 1], 1))
 
 
