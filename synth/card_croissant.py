@@ -92,7 +92,8 @@ def _file(name: str, entry: dict, encoding: str, description: str) -> dict[str, 
 
 def _records() -> dict[str, Any]:
     """One record for every sample: what the index says of it, hashes and places aside."""
-    fields = [_field(column) for column in schema() if not column.name.endswith(("_off", "_len", "_sha256", "shard"))]
+    technical = ("_off", "_len", "_sha256", "_hash", "shard")
+    fields = [_field(column) for column in schema() if not column.name.endswith(technical)]
     return {
         "@type": "cr:RecordSet",
         "@id": HUB_SPLIT,

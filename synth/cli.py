@@ -21,7 +21,7 @@ COMMANDS = {
     "check": ("synth.cli_check", "every sample's labels against the rules; exit 1 on any fault"),
     "view": ("synth.cli_view", "gallery page and contact sheet of a dataset"),
     "status": ("synth.cli_status", "how far a run is, from any terminal or machine that sees its folder"),
-    "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, get"),
+    "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, card, get, gc, compact"),
     "train": ("train.cli_train", "finetune a depth, normal or pointmap head on a dataset"),
     "eval": ("train.cli_eval", "the papers' metrics of a model on people it has not seen"),
     "predict": ("train.cli_predict", "depth, normals or points of your own pictures"),

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from synth import cli_card, cli_proof
+from synth import cli_card, cli_proof, cli_upkeep
 from synth.cli_library import data_size, say
 from synth.cli_proof import position_of
 from synth.errors import UserError
 from synth.recipe import sample_id
 from synth.store import Dataset, open_version, split_version
 from synth.store_folder import open_folder
+from synth.store_shard import END_OF_ARCHIVE
 from synth.version_diff import ASPECTS, Diff
 
 #: Ids printed by `diff --ids` on one line.
@@ -66,6 +67,9 @@ def _show(args: argparse.Namespace) -> int:
     size = sum(shard["bytes"] for shard in manifest["shards"])
     say(f"{args.dataset}: {len(dataset)} samples, root {manifest['root']}")
     say(f"  spec {manifest['spec_sha256'][:12]}, {len(manifest['shards'])} shards, {data_size(size)}")
+    replaced = size - len(END_OF_ARCHIVE) * len(manifest["shards"]) - int(dataset.live_bytes.sum())
+    if replaced:
+        say(f"  replaced samples take {data_size(replaced)} of the shards (`synth dataset compact`)")
     for environment in manifest["environments"]:
         facts = environment["facts"] or {}
         known = ", ".join(f"{name} {value}" for name, value in sorted(facts.items())) or "unknown"
@@ -173,10 +177,12 @@ _VERBS = {
     "diff": ("what changed between two versions", _add_diff, _diff),
     "verify": ("is it still what it was? exit 1 on any finding", cli_proof.add_verify, cli_proof.verify),
     "rerender": (
-        "make samples again from their recipes; exit 1 if any is DIFFERENT",
+        "make samples again from their recipes; exit 1 if any is DIFFERENT; --replace keeps them as a new version",
         cli_proof.add_rerender,
         cli_proof.rerender,
     ),
     "card": ("README.md and croissant.json: what it holds, under which licences", cli_card.add_arguments, cli_card.run),
     "get": ("one sample as loose files", _add_get, _get),
+    "gc": ("remove what no version and no record reaches", cli_upkeep.add_gc, cli_upkeep.gc),
+    "compact": ("move what lives in mostly dead shards to new ones", cli_upkeep.add_compact, cli_upkeep.compact),
 }

@@ -66,16 +66,27 @@ def add_rerender(parser: argparse.ArgumentParser) -> None:
     """--ids or --fraction, and what rendering takes."""
     _add_fraction(parser)
     parser.add_argument("--ids", metavar="IDS", help="these samples: 3,7-9")
+    parser.add_argument(
+        "--replace", action="store_true", help="keep the new samples in the stored ones' place, as a new version"
+    )
     _add_machine(parser)
 
 
 def rerender(args: argparse.Namespace) -> int:
-    """One line a sample that ends in its verdict; exit 1 if any is DIFFERENT."""
+    """One line a sample that ends in its verdict; exit 1 if any is DIFFERENT, with --replace if any was refused."""
+    if args.replace:
+        from synth.cli_replace import replace
+
+        return replace(args)
     dataset = open_version(args.dataset)
-    positions = pick(dataset.ids, args.fraction)
+    return 1 if _say_answers(dataset, positions_of(dataset, args), args, only=None) else 0
+
+
+def positions_of(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:
+    """Where the samples that --ids or --fraction name lie."""
     if args.ids is not None:
-        positions = np.array([position_of(dataset, index) for index in parse_ids(args.ids)])
-    return 1 if _say_answers(dataset, positions, args, only=None) else 0
+        return np.array([position_of(dataset, index) for index in parse_ids(args.ids)])
+    return pick(dataset.ids, args.fraction)
 
 
 def parse_ids(text: str) -> list[int]:
@@ -91,13 +102,10 @@ def parse_ids(text: str) -> list[int]:
 
 def _say_answers(dataset: Dataset, positions: np.ndarray, args: argparse.Namespace, only: str | None) -> int:
     """Makes samples again and says what became of them; how many are DIFFERENT."""
-    from synth.version_rerender import Machine
     from synth.version_rerender import rerender as make_again
 
-    cores = cli_library.core_count()
-    workers = cores if args.workers is None else args.workers
-    scan_store, background_store = _prepared(args)
-    machine = Machine(scan_store, background_store, args.device, max(1, cores // max(1, workers)))
+    prepare(args)
+    machine, workers = machine_of(args)
     verdicts: dict[str, int] = {}
     with Progress("rerender", len(positions), "image") as progress:
         for done, answer in enumerate(make_again(dataset, positions.tolist(), machine, workers)):
@@ -109,14 +117,22 @@ def _say_answers(dataset: Dataset, positions: np.ndarray, args: argparse.Namespa
     return verdicts.get("DIFFERENT", 0)
 
 
-def _prepared(args: argparse.Namespace) -> tuple[Path, Path]:
-    """Where the prepared scans and backgrounds lie; those of --scans and --backgrounds are prepared first."""
+def machine_of(args: argparse.Namespace) -> tuple["Machine", int]:  # noqa: F821
+    """Where and how samples are made again, and by how many workers."""
+    from synth.version_rerender import Machine
+
+    cores, cache = cli_library.core_count(), cli_library.cache_of(args)
+    workers = cores if args.workers is None else args.workers
+    threads = max(1, cores // max(1, workers))
+    return Machine(cache / "scans", cache / "backgrounds", args.device, threads), workers
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Prepares what --scans and --backgrounds name."""
     if args.scans:
         cli_library.load_scans(args.scans, args)
     if args.scans or args.backgrounds:
         cli_library.load_backgrounds_of(args)
-    cache = cli_library.cache_of(args)
-    return cache / "scans", cache / "backgrounds"
 
 
 def _add_fraction(parser: argparse.ArgumentParser) -> None:

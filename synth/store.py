@@ -22,8 +22,8 @@ from synth.store_places import PLACE_COLUMNS, Places, fixed_bytes
 from synth.store_record import (
     Row,
     RunFile,
+    ShardRecord,
     StoreError,
-    UnitRecord,
     check_store,
     content_hash,
     read_model,
@@ -58,7 +58,7 @@ class Dataset:
         self._places = Places(table, np.array([size for _, size in shards], np.int64), self.path)
         self._shards = OpenShards(self.folder, shards)
         self._recorded: tuple[np.ndarray, np.ndarray] | None = None
-        self._last_record: tuple[str, UnitRecord] | None = None  # rows are mostly asked for in order
+        self._last_record: tuple[str, ShardRecord] | None = None  # rows are mostly asked for in order
 
     @property
     def ids(self) -> np.ndarray:
@@ -83,6 +83,19 @@ class Dataset:
     def shard_numbers(self) -> np.ndarray:
         """(N,) int32: which of the manifest's shards holds each sample."""
         return self._places.shard
+
+    @property
+    def contents(self) -> np.ndarray:
+        """(N, 32) uint8: content_sha256 of each sample."""
+        return self._places.contents
+
+    @property
+    def live_bytes(self) -> np.ndarray:
+        """(S,) int64: how much of each shard this version's samples take, headers and padding with them."""
+        sizes = self._places.fragment_bytes()
+        live = np.zeros(len(self.manifest["shards"]), np.int64)
+        np.add.at(live, self.shard_numbers, sizes)
+        return live
 
     @property
     def root(self) -> str:
@@ -151,11 +164,19 @@ class Dataset:
 
     def row(self, position: int) -> dict:
         """Everything recorded about a sample: hashes, seconds, flags, refused attempts, figures to filter on."""
+        return self.recorded(position).model_dump(mode="json")
+
+    def recorded(self, position: int) -> Row:
+        """The row of a sample in its record. Raises StoreError when there is none, or it is of other bytes."""
         i = self._at(position)
         row = self._record_row(i)
         if row.content_sha256 != self._places.content(i):
             raise StoreError(f"{self._name(i)}: its unit record speaks of other bytes than the index")
-        return row.model_dump(mode="json")
+        return row
+
+    def table(self) -> "pyarrow.Table":  # noqa: F821
+        """The index, all columns (see `synth.store_table`), ascending by index."""
+        return self._columns(None)
 
     def column(self, name: str) -> list:
         """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""
@@ -194,15 +215,22 @@ class Dataset:
         raise StoreError(f"{self._name(i)}: its bytes match their unit record, but not the index")
 
     def _record_row(self, i: int) -> Row:
-        shard = self.manifest["shards"][self._places.shard[i]]["path"]
-        first, last, _ = shard.removeprefix("shards/").split("-")
-        name = self._run.record_name(Unit(int(first), int(last)))
+        shard = self.manifest["shards"][self._places.shard[i]]
+        name = shard.get("record") or self._record_name(shard["path"])
         try:
-            if self._last_record is None or self._last_record[0] != name:
-                self._last_record = name, read_record(self.folder, name)
-            return self._last_record[1].rows[int(self.ids[i]) - int(first)]
-        except (FileNotFoundError, IndexError) as error:
-            raise StoreError(f"{self._name(i)}: has no row in {self.folder.where(name)}") from error
+            last = self._last_record  # of this moment: other threads ask for others
+            if last is None or last[0] != name:
+                self._last_record = last = name, read_record(self.folder, name)
+            row = last[1].row(int(self.ids[i]))
+        except FileNotFoundError:
+            row = None
+        if row is None:
+            raise StoreError(f"{self._name(i)}: has no row in {self.folder.where(name)}")
+        return row
+
+    def _record_name(self, shard: str) -> str:
+        first, last, _ = shard.removeprefix("shards/").split("-")
+        return self._run.record_name(Unit(int(first), int(last)))
 
 
 def split_version(text: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,16 @@ class BucketFolder:
     def sizes(self, name: str) -> dict[str, int]:
         """Objects."""
         return {entry["path"].rpartition("/")[2]: entry["size"] for entry in self._list(name)["objects"]}
+
+    def ages(self, name: str) -> dict[str, float]:
+        """By the time that the store gives an object put for the purpose."""
+        clock = f"tmp/clock-{uuid.uuid4().hex}"
+        self.publish(clock, [b"\n"])
+        with self._clear_errors(clock):
+            now = obstore.head(self._client, self._key(clock))["last_modified"]
+        self.remove([clock])
+        entries = self._list(name)["objects"]
+        return {entry["path"].rpartition("/")[2]: (now - entry["last_modified"]).total_seconds() for entry in entries}
 
     def publish(self, name: str, chunks: Iterable[bytes]) -> None:
         """One PUT, or several parts of one."""

@@ -82,6 +82,16 @@ class LocalFolder:
             except FileNotFoundError:
                 return {}
 
+    def ages(self, name: str) -> dict[str, float]:
+        """By the file server's clock, which need not be ours."""
+        with clear_errors(self.place):
+            now = self._now()
+            try:
+                with os.scandir(self._path(name)) as entries:
+                    return {entry.name: now - entry.stat().st_mtime for entry in entries if entry.is_file()}
+            except FileNotFoundError:
+                return {}
+
     def publish(self, name: str, chunks: Iterable[bytes]) -> None:
         """By renaming."""
         with clear_errors(self.place):
@@ -121,9 +131,7 @@ class LocalFolder:
     def sweep(self) -> None:
         """Temporary files that are old by the file server's clock, which need not be ours."""
         with clear_errors(self.place):
-            probe = _write_temporary(self.place, ())
-            now = probe.stat().st_mtime
-            probe.unlink()
+            now = self._now()
             for path in (self.place / "tmp").iterdir():
                 try:
                     if now - path.stat().st_mtime > _STALE_SECONDS:
@@ -137,6 +145,12 @@ class LocalFolder:
             path = self._path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             return _LocalLog(self.place, path.open("a", encoding="utf-8"))
+
+    def _now(self) -> float:
+        probe = _write_temporary(self.place, ())
+        now = probe.stat().st_mtime
+        probe.unlink()
+        return now
 
     def _path(self, name: str) -> Path:
         return self.place / check_name(self.place, name)

@@ -57,6 +57,9 @@ class Folder(Protocol):
     def sizes(self, name: str) -> dict[str, int]:
         """Files directly in a folder, with their bytes; none if it is not there."""
 
+    def ages(self, name: str) -> dict[str, float]:
+        """Files directly in a folder, with the seconds since they were written, by the clock of the place itself."""
+
     def publish(self, name: str, chunks: Iterable[bytes]) -> None:
         """A file of these bytes under a name, replacing what was there."""
 

@@ -1,4 +1,4 @@
-"""Commit: all unit records of a run become one Parquet index, one manifest and `refs/latest.json`.
+"""Commit: all unit records of a run, and its revisions, become one Parquet index, one manifest and `refs/latest.json`.
 
 A manifest is a version of the dataset: immutable, named by its hash, without a clock. The columns of the index and
 their types: `synth.store_table`. Next: `synth.store` reads them back.
@@ -7,6 +7,7 @@ their types: `synth.store_table`. Next: `synth.store` reads them back.
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -15,7 +16,8 @@ from synth.codec import MEMBER_FACTS
 from synth.recipe import canonical_json, canonical_sha256
 from synth.store_folder import Folder
 from synth.store_gather import gather_rows
-from synth.store_record import LARGEST_JSON, RunFile, Sha256, StoreError, read_model
+from synth.store_record import LARGEST_JSON, REVISIONS, RunFile, Sha256, StoreError, read_model
+from synth.store_revision import revision_count
 from synth.store_table import parquet_bytes
 from synth.store_write import Run
 
@@ -39,6 +41,7 @@ CONVENTIONS = {
 }
 
 _LATEST = "refs/latest.json"
+_PATCH = r"^runs/[0-9a-f]{12}/revisions/[0-9]{6}-[0-9a-f]{12}/units/[0-9]{8}-[0-9]{8}\.json$"
 _REF = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -57,6 +60,8 @@ class _ShardEntry(BaseModel):
     bytes: int = Field(gt=0, lt=2**53)
     sha256: Sha256
     samples: int = Field(gt=0)
+    record: Annotated[str, StringConstraints(pattern=_PATCH)] | None = None
+    """Where its record is; without it the run's unit of the same ids."""
 
 
 class _ManifestCheck(BaseModel):
@@ -67,6 +72,7 @@ class _ManifestCheck(BaseModel):
     spec_sha256: Sha256
     index: _IndexEntry
     shards: tuple[_ShardEntry, ...] = Field(min_length=1)
+    revisions: tuple[str, ...] = ()
 
 
 def commit(run: Run, *, lineage: dict, processes: int = 1) -> Manifest:
@@ -113,9 +119,10 @@ def gather(run: Run, processes: int = 1):
         "shards": rows.shards,
         "members": MEMBER_FACTS,
         "environments": [
-            {"env_id": env_id, "samples": count, "facts": _environment(run, env_id)}
+            {"env_id": env_id, "samples": count, "facts": _environment(run, env_id, rows.revisions)}
             for env_id, count in sorted(rows.environments.items())
         ],
+        **({"revisions": list(rows.revisions)} if rows.revisions else {}),
         "licences": _licences(spec),
         "assets": {kind: spec.get(kind, []) for kind in ("scans", "backgrounds")},
         "conventions": CONVENTIONS,
@@ -148,7 +155,10 @@ def named_manifest(folder: Folder, sha256: str, by: str) -> Manifest:
 
 
 def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = None):
-    """The manifest's index (or some of its columns) as a pyarrow table. Raises StoreError when it was changed."""
+    """The manifest's index (or those of some columns that it has) as a pyarrow table.
+
+    Raises StoreError when it was changed.
+    """
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -158,7 +168,9 @@ def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = N
         data = folder.read(name)
         if hashlib.sha256(data).hexdigest() != manifest["index"]["sha256"]:
             raise StoreError(f"{where}: was changed, its sha256 is not that of the manifest")
-        table = parquet.read_table(pyarrow.BufferReader(data), columns=columns)
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
+        there = set(file.schema_arrow.names)
+        table = file.read(columns and [name for name in columns if name in there])
     except (OSError, pyarrow.ArrowException) as error:
         raise StoreError(f"{where}: cannot be read ({' '.join(str(error).split())[:200]})") from error
     if table.num_rows != manifest["index"]["rows"]:
@@ -167,9 +179,11 @@ def read_index(folder: Folder, manifest: Manifest, columns: list[str] | None = N
 
 
 def is_current(run: Run, manifest: Manifest) -> bool:
-    """Whether the manifest holds every sealed sample of the run, and its index is there."""
+    """Whether the manifest holds every sealed sample of the run and every revision, and its index is there."""
     sealed = sum(len(ids) for ids in run.sealed_ids())
-    return manifest["index"]["rows"] >= sealed and run.folder.size(manifest["index"]["path"]) is not None
+    if manifest["index"]["rows"] < sealed or len(manifest.get("revisions", ())) < revision_count(run):
+        return False
+    return run.folder.size(manifest["index"]["path"]) is not None
 
 
 def _manifest_name(sha256: str) -> str:
@@ -195,10 +209,14 @@ def _shard_fault(folder: Folder, manifest: Manifest) -> str | None:
     return None
 
 
-def _environment(run: Run, env_id: str) -> dict[str, str] | None:
-    folder, name = run.folder, run.name("environments", f"{env_id}.json")
-    if f"{env_id}.json" not in folder.listing(run.name("environments")):  # a stranger's text: it may hold a slash
+def _environment(run: Run, env_id: str, revisions: Iterable[str]) -> dict[str, str] | None:
+    folder = run.folder
+    places = [run.name("environments"), *(run.name(REVISIONS, name, "environments") for name in revisions)]
+    # a stranger's text: it may hold a slash, so it is looked for among names
+    place = next((place for place in places if f"{env_id}.json" in folder.listing(place)), None)
+    if place is None:
         return None
+    name = f"{place}/{env_id}.json"
     try:
         facts = json.loads(folder.read(name, LARGEST_JSON))
     except ValueError as error:

@@ -27,7 +27,7 @@ def _read_sealed(run: Run, index: int) -> dict[str, bytes] | None:
     if unit is None:
         return None
     record = read_record(run.folder, run.record_name(unit))
-    row: Row = record.rows[index - unit.first]
+    row: Row = record.row(index)
     shard = run.folder.open(f"shards/{record.shard}", record.bytes)
     members = {name: shard.read(start, start + length) for name, (start, length, _) in row.members.items()}
     row.verify(members)

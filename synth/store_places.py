@@ -33,7 +33,8 @@ class Places:
             np.stack([table[column(name)].fill_null(-1).to_numpy() for name in MEMBERS], axis=1)
             for column in (offset_column, length_column)
         )  # (N, len(MEMBERS)), -1 where a sample lacks a member
-        self._content = fixed_bytes(table["content_sha256"])  # (N, 32) uint8
+        self.contents = fixed_bytes(table["content_sha256"])
+        """(N, 32) uint8: content_sha256."""
         self._check(shard_bytes, path)
 
     def ranges(self, i: int) -> dict[str, tuple[int, int]]:
@@ -44,9 +45,14 @@ class Places:
             if length >= 0
         }
 
+    def fragment_bytes(self) -> np.ndarray:
+        """(N,) int64: bytes from each sample's first header to the end of its last member's padding."""
+        last = self._offsets[:, -1] + self._lengths[:, -1]  # every sample has a `.json`, behind all others
+        return last + -last % BLOCK - (self._offsets[:, 0] - BLOCK)
+
     def content(self, i: int) -> str:
         """content_sha256 of the i-th sample."""
-        return self._content[i].tobytes().hex()
+        return self.contents[i].tobytes().hex()
 
     def _check(self, shard_bytes: np.ndarray, path: Path) -> None:
         offsets, lengths = self._offsets, self._lengths
@@ -73,10 +79,11 @@ def _may_lack(column: str) -> bool:
 
 
 def fixed_bytes(column) -> np.ndarray:
-    """A pyarrow column of binary(32) without nulls as (N, 32) uint8."""
+    """A pyarrow column of binary(W) without nulls as (N, W) uint8."""
+    width = column.type.byte_width
     chunks = [
-        np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, 32)[chunk.offset : chunk.offset + len(chunk)]
+        np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, width)[chunk.offset : chunk.offset + len(chunk)]
         for chunk in column.chunks
         if len(chunk)
     ]
-    return np.concatenate(chunks) if chunks else np.zeros((0, 32), np.uint8)
+    return np.concatenate(chunks) if chunks else np.zeros((0, width), np.uint8)

@@ -6,7 +6,10 @@ name that is more than a file name is refused here, before anything is opened. N
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -26,6 +29,9 @@ SHARD_SIZE = 128
 MOST_SAMPLES = 10**8
 
 _ALLOWED, _REQUIRED = set(MEMBERS), set(MEMBERS) - set(OPTIONAL)
+
+#: Folder of a run's revisions.
+REVISIONS = "revisions"
 
 UNIT_NAME = re.compile(r"([0-9]{8})-([0-9]{8})")
 
@@ -111,6 +117,11 @@ class Row(_Value):
         return hashlib.sha256(to_json(dict(sorted(self.pixels_sha256.items())))).hexdigest()
 
     @property
+    def pictures_hash(self) -> str:
+        """`content_hash` of the pictures and labels alone, without what the `.json` member says of them."""
+        return content_hash({name: entry[2] for name, entry in self.members.items() if name != "json"})
+
+    @property
     def lengths(self) -> dict[str, int]:
         """Bytes by member."""
         return {name: entry[1] for name, entry in self.members.items()}
@@ -142,10 +153,9 @@ class StoreFile(BaseModel):
     format: _Text
 
 
-class UnitRecord(_Value):
-    """A sealed unit. Its creation is the commit: what has a record is in the dataset."""
+class ShardRecord(_Value):
+    """Samples that lie in one shard."""
 
-    format: Literal["synth-unit/1"] = "synth-unit/1"
     first: _Index
     last: _Index
     shard: ShardName
@@ -153,12 +163,15 @@ class UnitRecord(_Value):
     bytes: int = Field(gt=0)
     sha256: Sha256
     rows: tuple[Row, ...]
-    """Ascending, one for every id of first..last."""
+    """Ascending, of samples first..last."""
+
+    def row(self, index: int) -> Row | None:
+        """The row of a sample; None if it has none."""
+        at = bisect_left(self.rows, index, key=attrgetter("index"))
+        return self.rows[at] if at < len(self.rows) and self.rows[at].index == index else None
 
     @model_validator(mode="after")
-    def _consistent(self) -> "UnitRecord":
-        if [row.index for row in self.rows] != list(range(self.first, self.last + 1)):
-            raise ValueError(f"rows are not the samples {self.first}..{self.last}")
+    def _consistent(self) -> "ShardRecord":
         if self.shard != shard_name(self.first, self.last, self.sha256):
             raise ValueError(f"shard {self.shard!r} is not named by its ids and hash")
         end = 0
@@ -169,6 +182,31 @@ class UnitRecord(_Value):
                 end = end_of_member(entry[0], entry[1])
         if end + len(END_OF_ARCHIVE) != self.bytes:
             raise ValueError(f"the samples end at {end} of {self.bytes} bytes")
+        return self
+
+
+class UnitRecord(ShardRecord):
+    """A sealed unit: all of first..last. Its creation is the commit: what has a record is in the dataset."""
+
+    format: Literal["synth-unit/1"] = "synth-unit/1"
+
+    @model_validator(mode="after")
+    def _complete(self) -> "UnitRecord":
+        if [row.index for row in self.rows] != list(range(self.first, self.last + 1)):
+            raise ValueError(f"rows are not the samples {self.first}..{self.last}")
+        return self
+
+
+class PatchRecord(ShardRecord):
+    """Some of first..last, sealed anew by a revision (`synth.store_revision`), which alone puts them in effect."""
+
+    format: Literal["synth-patch/1"] = "synth-patch/1"
+
+    @model_validator(mode="after")
+    def _ascending(self) -> "PatchRecord":
+        ids = [self.first - 1, *(row.index for row in self.rows), self.last + 1]
+        if not self.rows or any(a >= b for a, b in pairwise(ids)):
+            raise ValueError(f"rows are not samples of {self.first}..{self.last}, ascending")
         return self
 
 
@@ -211,14 +249,14 @@ def check_store(folder: Folder) -> None:
         raise StoreError(f"{folder.place}: is of format {found!r:.80}, this version reads {STORE_FORMAT!r}")
 
 
-def read_record(folder: Folder, name: str) -> UnitRecord:
-    """The unit record of a file. Raises StoreError."""
+def read_record(folder: Folder, name: str) -> ShardRecord:
+    """The record of a file: a unit's, or a revision's patch. Raises FileNotFoundError or StoreError."""
     return parse_record(folder, name, folder.read(name, LARGEST_JSON))
 
 
-def parse_record(folder: Folder, name: str, data: bytes) -> UnitRecord:
-    """The unit record in a file's bytes. Raises StoreError."""
-    record = _parse(UnitRecord, folder, name, data)
+def parse_record(folder: Folder, name: str, data: bytes) -> ShardRecord:
+    """The record in a file's bytes. Raises StoreError."""
+    record = _parse(PatchRecord if f"/{REVISIONS}/" in name else UnitRecord, folder, name, data)
     if not name.endswith(f"/{unit_name(record.first, record.last)}.json"):
         raise StoreError(f"{folder.where(name)}: holds the record of samples {record.first}..{record.last}")
     return record

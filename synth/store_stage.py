@@ -6,14 +6,19 @@ stay good when a run goes on to a larger one. `synth.store_write` decides when t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from synth.recipe import canonical_json, sample_id
 from synth.store_folder import Folder
+from synth.store_names import StoreError
 from synth.store_record import LARGEST_JSON, SHARD_SIZE, Row
 from synth.store_shard import fragment, split
+
+#: Threads that verify staged samples: reading waits for the file server, hashing lets others run.
+_READERS = 16
 
 
 class NotStaged(Exception):
@@ -55,6 +60,23 @@ class Staging:
             raise Damaged(f"{sample_id(index)}: {' '.join(str(error).split())[:200]}") from error
         return row, data
 
+    def take(self, index: int) -> tuple[Row, bytes]:
+        """As `read`, to be sealed: what is damaged is removed, and StoreError says to make it again."""
+        try:
+            return self.read(index)
+        except Damaged as error:
+            self.remove([index])
+            raise StoreError(
+                f"{self.folder.place}: a staged sample was damaged on disk and has been removed ({error}); "
+                "run the same command again"
+            ) from error
+
+    def sound_ids(self) -> set[int]:
+        """All ids whose samples are whole. Every byte is read and hashed; what is damaged is removed."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            ids = list(self.ids())
+            return {index for index, sound in zip(ids, pool.map(self._is_sound, ids), strict=True) if sound}
+
     def ids(self) -> Iterator[int]:
         """All ids that have a fragment, ascending."""
         for bucket in sorted(self.folder.listing(self.name)):
@@ -73,6 +95,16 @@ class Staging:
         ids = list(ids)
         for kind in ("tar", "json"):  # all fragments first: a row without fragment is nothing
             self.folder.remove(self._file(index, kind) for index in ids)
+
+    def _is_sound(self, index: int) -> bool:
+        try:
+            self.read(index)
+        except NotStaged:
+            return False
+        except Damaged:
+            self.remove([index])
+            return False
+        return True
 
     def _bucket(self, index: int) -> str:
         return f"{self.name}/{index // SHARD_SIZE:06d}"

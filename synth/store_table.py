@@ -9,7 +9,7 @@ from functools import cache
 from operator import attrgetter
 
 from synth.codec import MEMBERS
-from synth.store_record import Row, UnitRecord, root_line
+from synth.store_record import Row, ShardRecord, root_line
 
 #: Columns taken from a row as they are, with their Arrow types. 32-bit floats: for filtering, not for geometry.
 _TEXT = ("split", "background", "framing", "env_id")
@@ -20,6 +20,10 @@ _FLOATS = (
 )  # fmt: skip
 _INTEGERS = ("width", "height", "attempt", "back_faces", "leaning_normals", "unproven_depth")
 _HASHES = ("content_sha256", "recipe_sha256", "pixels_sha256")
+#: Beginning of the hash over a sample's pictures and labels without its `.json`: it only tells what kind of change one
+#: is (`content_sha256` tells whether there is one), and whole it would add 12 MB for 500 000 samples.
+PICTURES = "pictures_hash"
+_PICTURES_BYTES = 8
 
 #: Rows of a batch: Arrow costs as much for a column of a hundred as for one of thousands.
 _BATCH = 2048
@@ -44,6 +48,7 @@ def schema():
     for extension in MEMBERS:
         fields += [(offset_column(extension), pa.int64()), (length_column(extension), pa.int32())]
     fields += [(name, pa.binary(32)) for name in _HASHES]
+    fields += [(PICTURES, pa.binary(_PICTURES_BYTES))]
     fields += [(name, pa.string()) for name in _TEXT]
     fields += [(name, pa.list_(pa.string())) for name in (*_LISTS, "refused")]
     fields += [(name, pa.int32()) for name in _INTEGERS]
@@ -66,14 +71,15 @@ class TableBuilder:
         self.environments: Counter[str] = Counter()
         """Samples by env_id."""
 
-    def add(self, record: UnitRecord, first: int) -> None:
-        """Appends the record's rows from index `first` on."""
+    def add(self, record: ShardRecord, first: int, place: str | None = None) -> None:
+        """Appends the record's rows from index `first` on. place: of the record, if its shard does not tell."""
         rows = [row for row in record.rows if row.index >= first]
-        for name, values in _columns(rows, self._shard + len(self.shards)).items():
+        for name, values in columns_of(rows, self._shard + len(self.shards)).items():
             self._columns[name] += values
         self.root_lines += b"".join(root_line(row.id, row.content_sha256) for row in rows)
         self.shards.append(
             {"path": f"shards/{record.shard}", "bytes": record.bytes, "sha256": record.sha256, "samples": len(rows)}
+            | ({"record": place} if place else {})
         )
         self.environments.update(row.env_id for row in rows)
         if len(self._columns["index"]) >= _BATCH:
@@ -111,7 +117,8 @@ def parquet_bytes(table) -> memoryview:
     return memoryview(sink.getvalue()).cast("B")  # unsigned bytes, as everybody expects
 
 
-def _columns(rows: list[Row], shard: int) -> dict[str, list]:
+def columns_of(rows: list[Row], shard: int) -> dict[str, list]:
+    """What the index says of rows that lie in a shard of this number, column by column."""
     columns: dict[str, list] = {
         "sample_id": [row.id for row in rows],
         "index": [row.index for row in rows],
@@ -119,6 +126,7 @@ def _columns(rows: list[Row], shard: int) -> dict[str, list]:
         "content_sha256": [bytes.fromhex(row.content_sha256) for row in rows],
         "recipe_sha256": [bytes.fromhex(row.recipe_sha256) for row in rows],
         "pixels_sha256": [bytes.fromhex(row.pixels_hash) for row in rows],
+        PICTURES: [bytes.fromhex(row.pictures_hash)[:_PICTURES_BYTES] for row in rows],
         "refused": [[reason for _, reason, _ in row.refused] for row in rows],
     }
     for extension in MEMBERS:

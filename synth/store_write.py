@@ -7,8 +7,7 @@ creation of a unit's record; resume is the plan minus unit records minus staged 
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synth.recipe import canonical_json, canonical_sha256
@@ -27,18 +26,15 @@ from synth.store_record import (
     check_store,
     read_model,
     read_record,
-    shard_name,
     unit_name,
 )
 from synth.store_row import make_row
-from synth.store_shard import END_OF_ARCHIVE
+from synth.store_seal import seal_samples
 from synth.store_spec import spec_difference
 from synth.store_stage import Damaged, NotStaged, Staging
 
 __all__ = ["SHARD_SIZE", "Run", "StoreError", "Unit", "make_row", "open_run"]
 
-#: Threads that verify staged samples: reading waits for the file server, hashing lets others run.
-_READERS = 16
 #: What a folder may hold before it becomes a store: a disk's own folder, and what a killed first try left.
 _EMPTY = {"tmp", "lost+found"}
 
@@ -129,9 +125,7 @@ class Run:
 
     def staged_ids(self) -> set[int]:
         """Ids whose samples wait to be sealed. Every byte is read and hashed; what is damaged is removed."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            ids = list(self._staging.ids())
-            return {index for index, sound in zip(ids, pool.map(self._is_sound, ids), strict=True) if sound}
+        return self._staging.sound_ids()
 
     def plan_units(self, n: int) -> list[Unit]:
         """Units that ids 0..n-1 lack: what is not sealed, cut at every 128th id."""
@@ -179,7 +173,7 @@ class Run:
         except NotStaged:
             pass
         try:
-            return read_record(self.folder, self.record_name(unit)).rows[index - unit.first]
+            return read_record(self.folder, self.record_name(unit)).row(index)
         except FileNotFoundError:
             return None
 
@@ -220,47 +214,9 @@ class Run:
     def _is_sealed(self, unit: Unit) -> bool:
         return self.folder.size(self.record_name(unit)) is not None
 
-    def _is_sound(self, index: int) -> bool:
-        try:
-            self._staging.read(index)
-        except NotStaged:
-            return False
-        except Damaged:
-            self._staging.remove([index])
-            return False
-        return True
-
     def _seal(self, unit: Unit) -> None:
-        rows: list[Row] = []
-        name, size, sha256 = self.folder.publish_hashed(
-            self._shard_chunks(unit, rows), lambda sha256: f"shards/{shard_name(unit.first, unit.last, sha256)}"
-        )
-        record = UnitRecord(
-            first=unit.first,
-            last=unit.last,
-            shard=name.removeprefix("shards/"),
-            bytes=size,
-            sha256=sha256,
-            rows=tuple(rows),
-        )
-        self.folder.create(self.record_name(unit), [canonical_json(record).encode()])
-
-    def _shard_chunks(self, unit: Unit, rows: list[Row]) -> Iterator[bytes]:
-        """The shard's bytes, piece by piece; `rows` receives the samples' rows with offsets in the shard."""
-        start = 0
-        for index in unit.ids:
-            try:
-                row, data = self._staging.read(index)
-            except Damaged as error:
-                self._staging.remove([index])
-                raise StoreError(
-                    f"{self.out}: a staged sample was damaged on disk and has been removed ({error}); "
-                    "run the same command again"
-                ) from error
-            rows.append(row.at(start))
-            start += len(data)
-            yield data
-        yield END_OF_ARCHIVE
+        samples = map(self._staging.take, unit.ids)
+        seal_samples(self.folder, self.record_name(unit), UnitRecord, unit.first, unit.last, samples)
 
 
 def only_run(folder: Folder) -> Run:

@@ -1,20 +1,21 @@
 """What changed between two versions of a dataset, and the version number that follows from it.
 
-Rows are joined by index. Two versions of 500 000 rows are compared as arrays, no object per row. Next:
-`synth.version_tag` gives a version its number.
+Rows are joined by index. Two versions of 500 000 rows are compared as arrays, no object per row, from their indexes
+alone. Next: `synth.version` gives a version its number.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from synth.store_table import PICTURES
 from synth.store_tag import parse_number
 
 #: The columns of the index that a diff reads.
-DIFF_COLUMNS = ["index", "content_sha256", "recipe_sha256", "pixels_sha256", "env_id"]
+DIFF_COLUMNS = ["index", "content_sha256", "recipe_sha256", "pixels_sha256", PICTURES, "env_id"]
 
 #: What may differ in a sample, from what asked for it to what is merely said of it.
-ASPECTS = ("recipe", "environment", "pixels", "encoding")
+ASPECTS = ("recipe", "environment", "pixels", "encoding", "metadata")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Diff:
     aspects: dict[str, np.ndarray]
     """By aspect, bool (len(changed),). `recipe`: another picture was asked for. `environment`: other software or
     another class of device made it. `pixels`: decoded values differ. `encoding`: the values are the same, their bytes
-    (or what the `.json` member says of them) are not."""
+    are not. `metadata`: recipe, pictures and labels are the same to the byte, what `.json` says of them is not."""
     same: int
 
     @property
@@ -44,7 +45,10 @@ class Diff:
 
 
 def diff_tables(before, after) -> Diff:
-    """The difference of two indexes: pyarrow tables with DIFF_COLUMNS, ascending by index."""
+    """The difference of two indexes: pyarrow tables with DIFF_COLUMNS, ascending by index.
+
+    An index from before there was a column `pictures_hash` cannot tell metadata from encoding: it counts as encoding.
+    """
     old, new = before["index"].to_numpy(), after["index"].to_numpy()
     both, i, j = np.intersect1d(old, new, assume_unique=True, return_indices=True)
 
@@ -54,8 +58,10 @@ def diff_tables(before, after) -> Diff:
     recipe, pixels, content = (differs(name) for name in ("recipe_sha256", "pixels_sha256", "content_sha256"))
     environment = _texts_differ(before["env_id"], after["env_id"], i, j)
     changed = recipe | pixels | content | environment
-    encoding = content & ~pixels & ~recipe
-    aspects = dict(zip(ASPECTS, (recipe, environment, pixels, encoding), strict=True))
+    told = all(PICTURES in table.column_names for table in (before, after))
+    pictures = differs(PICTURES) if told else np.ones(len(both), bool)
+    said = content & ~pixels & ~recipe
+    aspects = dict(zip(ASPECTS, (recipe, environment, pixels, said & pictures, said & ~pictures), strict=True))
     return Diff(
         added=np.setdiff1d(new, old, assume_unique=True),
         removed=np.setdiff1d(old, new, assume_unique=True),
@@ -68,8 +74,9 @@ def diff_tables(before, after) -> Diff:
 def next_number(previous: str | None, diff: Diff) -> str:
     """The version number after `previous`: 1.0.0 first.
 
-    Samples removed, or changed in what is asked for, shown or stored: the next major. Only new samples: the next minor.
-    Only other environments for the same bytes: the next patch. The diff must not be empty.
+    Samples removed, or changed in what is asked for, shown or stored: the next major. New samples: the next minor. Only
+    other words about the same pictures, or other environments for the same bytes: the next patch. The diff must not be
+    empty.
     """
     if previous is None:
         return "1.0.0"
@@ -91,7 +98,7 @@ def _texts_differ(before, after, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 
 
 def _hashes(column) -> np.ndarray:
-    """A pyarrow column of binary(32) as (N, 4) uint64, for comparing."""
+    """A pyarrow column of binary(8 K) as (N, K) uint64, for comparing."""
     from synth.store_places import fixed_bytes
 
     return fixed_bytes(column).view(np.uint64)

@@ -4,19 +4,28 @@ A recipe holds every decision, so that neither config nor dice are needed: only 
 names by hash, and a renderer. `--workers K` processes, or this one.
 """
 
-from collections.abc import Iterator, Sequence
+import ctypes
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from renderers.base import Engines
+from renderers.base import Engines, Renderer
 from synth.codec import stored
+from synth.errors import UserError
 from synth.pipeline_worker import environment
-from synth.recipe import sample_id
-from synth.sample import BadSample
+from synth.recipe import SceneRecipe, sample_id
+from synth.sample import BadSample, Sample
 from synth.store import Dataset
 from synth.version_compare import compare_samples
+
+#: prctl(2): the signal that a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Answer:
     figures: str
     env: tuple[str, ...]
     """Fields of the environment that differ from the stored sample's: `name: then -> now`."""
+    staged: bool = False
+    """Whether the new one is kept, to take the stored one's place (`synth.version_replace`)."""
 
     def __str__(self) -> str:
         parts = [self.figures, *(f"environment {field}" for field in self.env)]
@@ -48,16 +59,30 @@ class Answer:
 
 def rerender(dataset: Dataset, positions: Sequence[int], machine: Machine, workers: int) -> Iterator[Answer]:
     """Answers in the order of `positions`. Raises what a renderer raises that cannot start."""
+    yield from answers(partial(Again, dataset, machine), positions, workers)
+
+
+def answers(open_maker: Callable[[], "Again"], positions: Sequence[int], workers: int) -> Iterator[Answer]:
+    """What makers answer, in the order of `positions`; 0 workers: one maker in this process."""
     if workers == 0:
-        again = Again(dataset, machine)
+        maker = open_maker()
         try:
-            yield from map(again.answer, positions)
+            yield from map(maker.answer, positions)
         finally:
-            again.close()
+            maker.close()
         return
     # spawn: Blender and the threads of a parent do not survive a fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (dataset, machine)) as pool:
-        yield from pool.map(_answer, positions)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (open_maker,)) as pool:
+        try:
+            yield from pool.map(_answer, positions)
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that renders again was killed, by Blender or for want of memory; run the same command "
+                "again, with fewer --workers if memory is short"
+            ) from error
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 class Again:
@@ -69,25 +94,36 @@ class Again:
 
     def answer(self, position: int) -> Answer:
         """Makes the sample at a position again and compares."""
-        dataset = self._dataset
-        before = dataset.read(position)
-        renderer = self._engines.of(before.recipe.film.engine)
-        env = _env_differences(dataset.environment_of(position), environment(renderer))
+        before = self._dataset.read(position)
+        renderer = self.renderer(before.recipe)
+        env = self.env_differences(position, renderer)
         try:
             members, after = stored(renderer.render(before.recipe))
         except BadSample as error:
             return Answer(before.recipe.index, "DIFFERENT", f"refused as {error}", env)
+        return Answer(before.recipe.index, *self.judge(position, before, members, after), env)
+
+    def judge(self, position: int, before: Sample, members: dict[str, bytes], after: Sample) -> tuple[str, str]:
+        """(verdict, figures) of a sample made again, against the stored one."""
         comparison = compare_samples(before, after)
-        pictures = {name: data for name, data in dataset.members(position).items() if name != "json"}
+        pictures = {name: data for name, data in self._dataset.members(position).items() if name != "json"}
         same_bytes = pictures == {name: data for name, data in members.items() if name != "json"}
         figures = ", ".join(comparison.faults) if comparison.faults else comparison.figures
         if comparison.identical:
             figures = "every byte" if same_bytes else "every value, encoded otherwise"
-        return Answer(before.recipe.index, comparison.verdict, figures, env)
+        return comparison.verdict, figures
 
     def close(self) -> None:
         """Closes the renderers."""
         self._engines.close()
+
+    def env_differences(self, position: int, renderer: Renderer) -> tuple[str, ...]:
+        """Fields of the environment that a stored sample was made in and the renderer's has otherwise."""
+        return _env_differences(self._dataset.environment_of(position), environment(renderer))
+
+    def renderer(self, recipe: SceneRecipe) -> Renderer:
+        """The renderer of the recipe's engine."""
+        return self._engines.of(recipe.film.engine)
 
 
 def _env_differences(then: dict[str, str] | None, now: dict[str, str]) -> tuple[str, ...]:
@@ -100,9 +136,20 @@ def _env_differences(then: dict[str, str] | None, now: dict[str, str]) -> tuple[
 _again: Again  # of a worker process
 
 
-def _start(dataset: Dataset, machine: Machine) -> None:
+def _start(open_maker: Callable[[], Again]) -> None:
     global _again
-    _again = Again(dataset, machine)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    _end_with_parent()
+    _again = open_maker()
+
+
+def _end_with_parent() -> None:
+    """A pool's process would wait for work for ever when its parent is killed; Linux ends it on request.
+
+    A thread that watches the parent does not do: with it, Blender hangs at its exit.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(position: int) -> Answer:

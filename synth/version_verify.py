@@ -1,27 +1,32 @@
 """Is a version still what it was? Four levels, each naming what the ones before it cannot see.
 
 index: manifest, index, unit records, shards' names and sizes agree. hash: every byte of every shard. decode: pictures
-and labels decode, keep the rules, and are the pixels and the recipe that were recorded. render: a sample made again
-from its recipe is the one that is stored.
+and labels decode, keep the rules, and are the pixels and the recipe that were recorded; the json repeats its recipe.
+render: a sample made again from its recipe is the one that is stored, which no consistent forging survives.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from synth.codec import sample_json
 from synth.config import CheckLimits
-from synth.recipe import canonical_sha256, sample_id
-from synth.sample import BadSample, check
+from synth.recipe import canonical_json, canonical_sha256, sample_id
+from synth.sample import BadSample, Sample, check
 from synth.store import Dataset
 from synth.store_index import read_index
-from synth.store_places import fixed_bytes
-from synth.store_record import StoreError, root_hash
+from synth.store_overlay import root_of
+from synth.store_record import StoreError
 from synth.store_row import pixel_hashes
+from synth.store_table import columns_of
 
 LEVELS = ("index", "hash", "decode", "render")
 
+#: Rows of the index looked at together.
+_ROWS = 1024
 #: Bytes hashed at a time.
 _PIECE = 8 * 2**20
 
@@ -43,8 +48,7 @@ def verify_index(dataset: Dataset) -> Iterator[Finding]:
     manifest = dataset.manifest
     if manifest["index"] is not None:
         table = read_index(dataset.folder, manifest, ["sample_id", "content_sha256"])
-        contents = (row.tobytes().hex() for row in fixed_bytes(table["content_sha256"]))
-        if root_hash(zip(table["sample_id"].to_pylist(), contents, strict=True)) != manifest["root"]:
+        if root_of(table) != manifest["root"]:
             yield Finding("root", "is not that of the index's rows")
     sizes = dataset.folder.sizes("shards")
     for shard in manifest["shards"]:
@@ -56,16 +60,22 @@ def verify_index(dataset: Dataset) -> Iterator[Finding]:
 
 
 def verify_rows(dataset: Dataset, positions: np.ndarray) -> Iterator[Finding]:
-    """Level `index` for samples: their unit records say what the index says."""
-    for position in positions:
-        try:
-            row = dataset.row(int(position))
-        except StoreError as error:
-            yield Finding(_name(dataset, position), str(error))
-            continue
-        recorded = (row["recipe_sha256"], canonical_sha256(row["pixels_sha256"]))
-        if recorded != dataset.hashes(int(position)):
-            yield Finding(_name(dataset, position), "its unit record speaks of another recipe or pixels than the index")
+    """Level `index` for samples: the index says what their unit records say, in every column."""
+    table = dataset.table()
+    for start in range(0, len(positions), _ROWS):
+        piece = np.asarray(positions[start : start + _ROWS])
+        told = table.take(piece)
+        told = {name: told[name].to_pylist() for name in told.column_names}
+        for k, position in enumerate(piece):
+            try:
+                row = dataset.recorded(int(position))
+            except StoreError as error:
+                yield Finding(_name(dataset, position), str(error))
+                continue
+            columns = columns_of([row], int(dataset.shard_numbers[position]))
+            stale = [name for name in told if not _same(told[name][k], columns[name][0])]
+            if stale:
+                yield Finding(_name(dataset, position), f"the index does not have its record's {', '.join(stale)}")
 
 
 def verify_shard(dataset: Dataset, shard: int) -> Iterator[Finding]:
@@ -101,6 +111,8 @@ def verify_sample(dataset: Dataset, position: int, limits: CheckLimits) -> Itera
     except (StoreError, BadSample) as error:
         yield Finding(name, str(error))
         return
+    if wrong := _contradictions(dataset, position, sample):
+        yield Finding(name, f"its json says otherwise of {', '.join(wrong)} than its recipe or record")
     recipe, pixels = dataset.hashes(position)
     if canonical_sha256(sample.recipe) != recipe:
         yield Finding(name, "its recipe is not the one that was recorded")
@@ -108,6 +120,20 @@ def verify_sample(dataset: Dataset, position: int, limits: CheckLimits) -> Itera
         row = dataset.row(position)["pixels_sha256"]
         changed = [array for array, digest in pixel_hashes(sample).items() if row.get(array) != digest]
         yield Finding(name, f"its pixels are not those that were recorded ({', '.join(changed) or 'index'})")
+
+
+def _contradictions(dataset: Dataset, position: int, sample: Sample) -> list[str]:
+    """Keys of the `.json` member that do not follow from the recipe in it; keys of other versions are not judged."""
+    told = json.loads(dataset.members(position)["json"])
+    follows = json.loads(canonical_json(sample_json(sample.recipe, sample.counts, dataset.recorded(position).flags)))
+    return sorted(key for key in told.keys() & follows.keys() - {"recipe"} if told[key] != follows[key])
+
+
+def _same(told, recorded) -> bool:
+    """Whether the index's value is the recorded one, as far as 32-bit floats tell."""
+    if isinstance(recorded, float):
+        return told == float(np.float32(recorded))
+    return list(recorded) == told if isinstance(told, list) else recorded == told
 
 
 def _name(dataset: Dataset, position: int) -> str:

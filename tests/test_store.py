@@ -381,6 +381,31 @@ def test_records_read_by_several_processes_make_the_same_version(tmp_path, monke
             gather(run, processes)
 
 
+@pytest.mark.parametrize("turn", [1, 2, 3, 4])
+def test_threads_ask_for_rows_of_different_shards(committed, turn):
+    """Before the `turn`-th look at the record that was read last, another thread has read another."""
+
+    class Interrupted(Dataset):
+        looks = 0
+
+        @property
+        def _last_record(self):
+            self.looks += 1
+            return theirs if self.looks == turn else self.slot
+
+        @_last_record.setter
+        def _last_record(self, record):
+            self.slot = record
+
+    plain = Dataset(committed)
+    plain.row(139)
+    theirs = plain._last_record
+    plain.row(0)
+    dataset = Interrupted(committed)
+    dataset.slot, dataset.looks = plain._last_record, 0
+    assert dataset.row(0)["index"] == 0
+
+
 def test_hashes_of_a_row_are_those_of_canonical_json(committed):
     for position in (0, 3, 139):
         row = Row.model_validate(finished(position)[1])
@@ -481,6 +506,8 @@ HOSTILE_MANIFESTS = {
     "shard outside": lambda m: m["shards"][0].update(path="shards/../../secret.tar"),
     "shard absolute": lambda m: m["shards"][0].update(path="/etc/passwd"),
     "shard bytes": lambda m: m["shards"][0].update(bytes=2**60),
+    "record outside": lambda m: m["shards"][0].update(record="runs/0123456789ab/revisions/../../../x.json"),
+    "revisions": lambda m: m.update(revisions=7),
     "root": lambda m: m.update(root="no hash"),
     "spec": lambda m: m.update(spec_sha256="../../../x"),
     "format": lambda m: m.update(format="synth-manifest/2"),

@@ -162,6 +162,18 @@ class Crash:
         return real(*args, **kwargs)
 
 
+def killed_in_call(k: int, work) -> bool:
+    """Does `work` in a process that is killed in its k-th system call; False if it ended before."""
+
+    def dying():
+        Crash(k)
+        work()
+
+    status = os.waitpid(in_child(dying), 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
 def check_whole_files(out: Path) -> None:
     """No final name holds half a file, and no fragment is there without its row."""
     for fragment in out.glob("runs/*/staging/*/*.tar"):

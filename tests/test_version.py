@@ -3,16 +3,20 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_store_write import write
+from test_store_revision import revise
+from test_store_write import finished, write
 
 from synth.cli import main
+from synth.codec import decode_sample, stored
 from synth.store import Dataset, StoreError, open_version, split_version
 from synth.store_folder import open_folder
 from synth.store_index import commit
+from synth.store_row import make_row
 from synth.store_tag import find_manifest, read_tags
 from synth.version import make_tag
 
@@ -61,6 +65,8 @@ def test_tags_follow_from_what_changed(copy):
     assert [tag.number for tag in read_tags(folder)] == ["1.0.0", "1.1.0"]
     with pytest.raises(StoreError, match=r"nothing changed since 1\.1\.0"):
         make_tag(folder, "again", NOW)
+    for number in ("1.0.0", "1.1.0"):
+        assert main(["dataset", "verify", f"{copy}@{number}", "--level", "decode", "--workers", "1"]) == 0
 
 
 def test_an_old_version_is_read_as_it_was(grown):
@@ -107,6 +113,30 @@ def test_get_and_pixels(copy, capsys, tmp_path):
     code, text = said(capsys, "diff", copy, "1.0.0", "--pixels", 7, "--out", tmp_path / "pair.png")
     assert code == 0 and "IDENTICAL" in text and (tmp_path / "pair.png").stat().st_size > 500
     assert "no sample 139" in said(capsys, "diff", copy, "1.0.0", "--pixels", 139)[1]
+
+
+def test_changed_pixels_are_measured(copy, capsys, tmp_path):
+    """A sample rendered again: half as bright, its surface 3 mm per metre further away, nothing else."""
+
+    def other(index):
+        members, row = finished(index)
+        sample = decode_sample(members)
+        changed = replace(sample, rgb=sample.rgb // 2, depth_m=sample.depth_m * np.float32(1.003))
+        members, sample = stored(changed)
+        return members, make_row(sample, members, flags=(), env_id=row["env_id"], seconds=1.0, refused=[])
+
+    revise(copy, [7, 9], other)
+    assert "+10 -0 ~2 (environment 2, pixels 2)" in said(capsys, "diff", copy, "1.0.0")[1]
+    text = said(capsys, "diff", copy, "1.0.0", "latest", "--ids")[1]
+    assert (
+        "added: 00000130 00000131" in text and "changed pixels: 00000007 00000009\n" in text and "removed" not in text
+    )
+    code, text = said(capsys, "diff", copy, "1.0.0", "--pixels", 7, "--out", tmp_path / "pair.png")
+    rgb = Dataset(copy, "1.0.0").read(7).rgb.astype(float)
+    decibels = 20 * np.log10(255) - 10 * np.log10(((rgb - rgb // 2) ** 2).mean())
+    figures = re.search(r"colour ([\d.]+) dB, alpha 0/255, mask 0 px, depth ([\d.]+) mm/m, normals 0\.0000 deg", text)
+    assert code == 0 and text.splitlines()[0].endswith("DIFFERENT") and figures, text
+    assert float(figures[1]) == pytest.approx(decibels, abs=0.051) and float(figures[2]) == pytest.approx(3.0, abs=0.05)
 
 
 def edit(path: Path, at: int) -> None:
