@@ -30,21 +30,21 @@ from synth.version_rerender import Again, Answer, Machine, answers
 
 
 class Replacing(Again):
-    """One renderer that makes samples of a dataset again and stages them for a revision."""
+    """Renderers that make samples of a dataset again and stage them for a revision."""
 
     def __init__(self, dataset: Dataset, machine: Machine, revision: Revision, library: Library | None):
         """library: what recipes are drawn from that cannot be read any more."""
         super().__init__(dataset, machine)
         self._revision, self._library = revision, library
         self._config, self._seed = RenderConfig.model_validate(dataset.spec["config"]), dataset.spec["seed"]
-        self._env_id: str | None = None
+        self._env_ids: dict[str, str] = {}  # by engine
 
     def answer(self, position: int) -> Answer:
         """Makes the sample at a position again, stages it, and compares."""
         dataset, row = self._dataset, self._dataset.row(position)
         recipe = self._recipe(position, row["attempt"])
         renderer = self.renderer(recipe)
-        self._join(environment(renderer))
+        env_id = self._join(recipe.film.engine, environment(renderer))
         env = self.env_differences(position, renderer)
         started = time.process_time()
         try:
@@ -54,7 +54,7 @@ class Replacing(Again):
             return Answer(recipe.index, "DIFFERENT", f"refused as {error}; the stored one stays", env)
         seconds = time.process_time() - started
         members = with_flags(members, after, flags)
-        new = make_row(after, members, flags=flags, env_id=self._env_id, seconds=seconds, refused=row["refused"])
+        new = make_row(after, members, flags=flags, env_id=env_id, seconds=seconds, refused=row["refused"])
         self._revision.staging.write(members, new)
         try:
             before = dataset.read(position, verify=True)
@@ -86,13 +86,14 @@ class Replacing(Again):
             )
         return recipe
 
-    def _join(self, facts: dict[str, str]) -> None:
-        """Remembers this environment, unless the revision was begun by other versions."""
-        if self._env_id is None:
-            refused = why_refused(self._revision.environments(), facts, one_class=False)
+    def _join(self, engine: str, facts: dict[str, str]) -> str:
+        """The env_id of an engine's environment, remembered unless the revision was begun by other versions."""
+        if engine not in self._env_ids:
+            refused = why_refused(self._revision.environments(), [facts], one_class=False)
             if refused:
                 raise UserError(f"{refused}: finish this re-render with the versions it was begun with")
-            self._env_id = self._revision.add_environment(facts)
+            self._env_ids[engine] = self._revision.add_environment(facts)
+        return self._env_ids[engine]
 
 
 def replace(

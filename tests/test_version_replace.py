@@ -11,8 +11,9 @@ from test_pipeline import job, render
 from test_store_revision import findings
 from test_version_rerender import Changed, darker, machine
 
+from renderers import base
 from renderers.base import make_renderer
-from synth import version_replace, version_rerender
+from synth import version_replace
 from synth.cli import main
 from synth.config import load_config
 from synth.errors import UserError
@@ -66,7 +67,7 @@ def optix(monkeypatch):
 
 
 def change_renderers(monkeypatch, change) -> None:
-    monkeypatch.setattr(version_rerender, "make_renderer", lambda *args: Changed(make_renderer(*args), change))
+    monkeypatch.setattr(base, "make_renderer", lambda *args: Changed(make_renderer(*args), change))
 
 
 def again(out, job, ids=IDS, workers=0, library=None):
