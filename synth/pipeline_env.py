@@ -5,6 +5,7 @@ CPU's vector instructions.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 
 #: Fields of an environment that make its class; all others are versions.
 CLASS_FIELDS = ("device", "device_name", "cpu")
@@ -17,8 +18,13 @@ def environment_class(environments: Iterable[Mapping[str, str]]) -> str:
 
 
 def version_difference(known: Mapping[str, str], facts: Mapping[str, str]) -> str | None:
-    """`bpy 4.5.14, not 4.5.15` for each version of `facts` that is not the known one; None if all match."""
-    names = sorted({*known, *facts} - set(CLASS_FIELDS))
+    """`bpy 4.5.14, not 4.5.15` for each version of `facts` that is not the known one; None if all match.
+
+    Different renderers, of a mixture of engines, have only some versions in common.
+    """
+    same = known.get("renderer") == facts.get("renderer")
+    compared = {*known, *facts} if same else {*known} & {*facts} - {"renderer"}
+    names = sorted(compared - set(CLASS_FIELDS))
     lines = [f"{n} {facts.get(n, 'none')}, not {known.get(n, 'none')}" for n in names if known.get(n) != facts.get(n)]
     return "; ".join(lines) or None
 
@@ -29,20 +35,13 @@ OTHER_VERSIONS = "a dataset is made by one set of versions: install the same on 
 def why_refused(
     known: Iterable[Mapping[str, str]], environments: Iterable[Mapping[str, str]], one_class: bool
 ) -> str | None:
-    """Why a worker with these environments may not join those whose environments are known; None if it may.
-
-    Environments of the same renderer are compared: a mixture of engines has one for each.
-    """
-    pairs = [(other, facts) for other in known for facts in environments if _renderer(other) == _renderer(facts)]
-    for other, facts in pairs:
+    """Why a worker with these environments may not join those whose environments are known; None if it may."""
+    for other, facts in product(known, environments):
         difference = version_difference(other, facts)
         if difference:
             return difference
+        same = other.get("renderer") == facts.get("renderer")
         ours, theirs = environment_class([facts]), environment_class([other])
-        if one_class and ours != theirs:
+        if one_class and same and ours != theirs:
             return f"environment class {ours}, not {theirs} (--one-class)"
     return None
-
-
-def _renderer(facts: Mapping[str, str]) -> str | None:
-    return facts.get("renderer")

@@ -117,6 +117,8 @@ def test_environments_are_compared_engine_by_engine():
     relight = {"renderer": "relight", "numba": "0.62", "cpu": "avx2"}
     assert why_refused([cycles, relight], [relight, cycles], one_class=True) is None
     assert why_refused([cycles, relight], [cycles, {**relight, "numba": "0.63"}], False) == "numba 0.63, not 0.62"
+    other = [{**facts, "synth": number} for facts, number in ((cycles, "1"), (relight, "2"))]
+    assert why_refused(other[:1], other[1:], one_class=False) == "synth 2, not 1"
     refused = why_refused([cycles, relight], [cycles, {**relight, "cpu": "sse4.2"}], one_class=True)
     assert refused == "environment class sse4.2, not avx2 (--one-class)"
     assert environment_class([relight, cycles]) == "cpu avx2"
