@@ -19,7 +19,7 @@ from synth.splits import SPLITS
 from synth.store import Dataset
 from train.augment import Arrays, fit
 from train.augment_presets import Recipe
-from train.picture import read_picture
+from synth.picture import read_picture
 
 #: Batches that are made ahead of the one in use.
 _AHEAD = 3

@@ -9,7 +9,7 @@ import numpy as np
 from synth.errors import UserError
 from synth.sample import Sample
 from synth.store import Dataset
-from train.picture import read_picture
+from synth.picture import read_picture
 
 #: OpenCV's camera frame to OpenGL's, which Sapiens' normals are in: x right, y up, z towards the camera.
 _GL = np.array([1, -1, -1], np.float32)
