@@ -20,7 +20,7 @@ _NAMED = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """DATASET, --to, --dest, --where, --fraction, --workers, --encoding, --copy."""
     parser.add_argument("dataset", metavar="DATASET[@VERSION]", help="folder or URL that `synth render` wrote")
-    parser.add_argument("--to", required=True, choices=_LAYOUTS, help="whose files; docs/exports.md says what they hold")
+    parser.add_argument("--to", required=True, choices=_LAYOUTS, help="whose files, see docs/exports.md")
     parser.add_argument("--dest", required=True, type=Path, metavar="DIR", help="a new folder, or this export's own")
     parser.add_argument(
         "--where", metavar="EXPR", help="only samples for which this holds: \"split == 'train' and depth_p50_m < 3\""

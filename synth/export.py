@@ -1,8 +1,8 @@
 """export_dataset(): a version of a dataset, or a part of it, as the files that somebody else's program reads.
 
 Which samples: `synth.export_where`. The layouts: `synth.export_sapiens`, `synth.export_synthhuman`,
-`synth.export_webdataset`, `synth.export_hf`. What would poison training on Sapiens: `synth.export_rules`. An export goes
-on where it was stopped, and its bytes do not depend on that, nor on the number of workers.
+`synth.export_webdataset`, `synth.export_hf`. What would poison training on Sapiens: `synth.export_rules`. An export
+goes on where it was stopped; its bytes do not depend on that, nor on the number of workers.
 """
 
 from collections import Counter
@@ -20,6 +20,7 @@ from synth.export_papers import write_papers
 from synth.pool import run_tasks
 from synth.recipe import sample_id
 from synth.store import Dataset
+from synth.store_names import is_shared
 
 #: Layout: the module that writes it, and for whom it is.
 LAYOUTS: dict[Layout, tuple[ModuleType, str]] = {
@@ -63,6 +64,7 @@ def export_dataset(
         writer, _ = LAYOUTS[layout]
         job = Job(dataset, dest.absolute(), encoding, copy)
         arranged = writer.arrange(dataset, np.asarray(positions))
+        workers = workers if is_shared(dataset.path) else 1
         made: list[Made] = []
         for some in run_tasks(writer.make, job, writer.plan(job, arranged), workers):
             made += some

@@ -8,6 +8,7 @@ the mask is 0: finite, and what official pointmap targets have there.
 import hashlib
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,34 +125,43 @@ def _encode(labelled: Labelled, rgb_png: bytes) -> dict[str, bytes]:
 
 
 def sapiens_names(folder: Path) -> list[str]:
-    """Stems that `rgb/` and `mask/` both have, sorted. Raises UserError when there are none."""
+    """Stems that `rgb/` and `mask/` both have, sorted: the official readers take an intersection too."""
     stems = [{path.stem for path in (folder / part).glob("*.png")} for part in ("rgb", "mask")]
-    found = sorted(stems[0] & stems[1])
-    if not found:
-        raise UserError(f"{folder}: no sample: rgb/NAME.png with mask/NAME.png are expected")
-    return found
+    return sorted(stems[0] & stems[1])
 
 
 def read_sapiens(folder: Path, stem: str) -> Labelled:
-    """A sample of such a folder, whoever wrote it; what lies in no file is None. Raises UserError naming the file.
-
-    Arrays keep the dtype of their file, `normal/*.npz` with key `normal` is read too.
-    """
-    mask = read_picture(folder / "mask" / f"{stem}.png", "L")
+    """A sample of such a folder with its camera, whoever wrote it. Raises UserError naming the file."""
     albedo = folder / "albedo" / f"{stem}.png"
-    normal = _load(folder / "normal" / f"{stem}.npy")
-    return Labelled(
-        rgb=read_picture(folder / "rgb" / f"{stem}.png"),
-        mask=mask,
-        depth=_load(folder / "depth" / f"{stem}.npy"),
-        normal=_load(folder / "normal" / f"{stem}.npz") if normal is None else normal,
+    return replace(
+        read_labels(folder, stem),
         intrinsics=load_matrix(folder / "camera_intrinsics" / f"{stem}.txt", (3, 3)),
         camera_from_world=load_matrix(folder / "camera_extrinsics" / f"{stem}.txt", (4, 4)),
         albedo=read_picture(albedo) if albedo.is_file() else None,
     )
 
 
-def _load(path: Path) -> np.ndarray | None:
+def read_labels(folder: Path, stem: str) -> Labelled:
+    """Picture, mask, depth and normals of a sample; what lies in no file is None. Raises UserError naming the file.
+
+    Labels keep the dtype of their file; `normal/*.npz` with key `normal` is read too.
+    """
+    rgb = read_picture(folder / "rgb" / f"{stem}.png")
+    mask = read_picture(folder / "mask" / f"{stem}.png", "L")
+    if mask.shape != rgb.shape[:2]:
+        raise UserError(f"{folder}/mask/{stem}.png: is {mask.shape}, its picture {rgb.shape[:2]} (height, width)")
+    normal = _load(folder / "normal" / f"{stem}.npy", rgb.shape)
+    return Labelled(
+        rgb=rgb,
+        mask=mask,
+        depth=_load(folder / "depth" / f"{stem}.npy", mask.shape),
+        normal=_load(folder / "normal" / f"{stem}.npz", rgb.shape) if normal is None else normal,
+        intrinsics=None,
+        camera_from_world=None,
+    )
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     if not path.is_file():
         return None
     try:
@@ -159,8 +169,8 @@ def _load(path: Path) -> np.ndarray | None:
         array = loaded["normal"] if path.suffix == ".npz" else loaded
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path}: not a readable array: {error}") from error
-    if array.dtype.kind != "f":
-        raise UserError(f"{path}: holds {array.dtype}, expected floats")
+    if array.shape != shape or array.dtype.kind != "f":
+        raise UserError(f"{path}: {array.dtype} of {array.shape}, expected floats of {shape}")
     return array
 
 
