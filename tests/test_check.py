@@ -21,6 +21,8 @@ from synth.store import Dataset
 from synth.store_folder import open_folder
 from synth.version import make_tag
 
+#: What a K of half-integer pixel centres has more.
+HALF_PIXEL = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 NOW = "2026-01-02T03:04:05+00:00"
 
 
@@ -160,7 +162,7 @@ def test_a_half_pixel_k_of_a_tree_moves_every_point(tree):
     """One picture cannot tell; the dataset it was made from can."""
     read = read_sapiens(tree, "00000001")
     sample = Dataset(tree.parent / "set")[1]
-    moved = replace(read, intrinsics=read.intrinsics + [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    moved = replace(read, intrinsics=read.intrinsics + HALF_PIXEL)
     assert read.camera().center_px == pytest.approx(sample.recipe.camera.center_px)
     assert np.subtract(moved.camera().center_px, sample.recipe.camera.center_px) == pytest.approx([0.5, 0.5])
 

@@ -5,17 +5,17 @@ from pathlib import Path
 
 os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"  # before cv2 is imported
 
-import numpy as np  # noqa: E402
-import OpenEXR  # noqa: E402
-import pytest  # noqa: E402
-from exports import COUNT, camera_points, write_set  # noqa: E402
-from worlds import angles_deg  # noqa: E402
+import numpy as np
+import OpenEXR
+import pytest
+from exports import COUNT, camera_points, write_set
+from worlds import angles_deg
 
-from synth.camera import normals_from_depth  # noqa: E402
-from synth.cli import main  # noqa: E402
-from synth.errors import UserError  # noqa: E402
-from synth.export_synthhuman import NO_SUBJECT_CM, read_synthhuman  # noqa: E402
-from synth.store import Dataset  # noqa: E402
+from synth.camera import normals_from_depth
+from synth.cli import main
+from synth.errors import UserError
+from synth.export_synthhuman import NO_SUBJECT_CM, read_synthhuman
+from synth.store import Dataset
 
 cv2 = pytest.importorskip("cv2", reason="no OpenCV: pip install 'synth[test]'")
 
