@@ -22,7 +22,7 @@ from synth.export_sapiens import labelled_of, read_sapiens, sapiens_names
 from synth.pool import run_tasks
 from synth.recipe import sample_id
 from synth.sample import BadSample, check
-from synth.store import Dataset, StoreError, open_version
+from synth.store import Dataset, StoreError, open_version, split_version
 from synth.store_names import is_shared
 
 
@@ -70,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     chosen = pick(dataset.ids, args.fraction)
     shared = dataset, limits, args.target
     each = run_tasks(_check_samples, shared, portions(chosen), workers if is_shared(dataset.path) else 1)
-    unfinished = "" if dataset.complete else " (still being rendered: only sealed shards were checked)"
+    is_latest = split_version(args.dataset)[1] == "latest"
+    unfinished = " (still being rendered: only sealed shards were checked)"
+    unfinished = unfinished if is_latest and not dataset.complete else ""
     return _report(each, args, len(chosen), f"of {len(dataset)} images, root {dataset.root[:12]}", unfinished)
 
 

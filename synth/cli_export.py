@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=["archive", "train"],
         default="archive",
-        help="webdataset: the stored bytes, or colour as JPEG 98, which trains twice as fast (default: archive)",
+        help="webdataset: the stored bytes, or colour as JPEG of quality 98, faster to decode (default: archive)",
     )
     parser.add_argument("--copy", action="store_true", help="webdataset: copy whole shards instead of linking to them")
 

@@ -8,7 +8,7 @@ from PIL import Image
 from synth.report_embed import thumbnail_row
 from synth.sample import Sample
 
-#: Colour of the `train` encoding: 46.7 dB on the worst of twelve renders, decoded four times as fast as PNG.
+#: Colour of the `train` encoding; `benchmarks/exports.py` prints what is lost and won.
 TRAIN_QUALITY = 98
 _PREVIEW_QUALITY = 88
 #: Width and height of each of a preview's three pictures, pixels.
@@ -16,7 +16,7 @@ _PREVIEW_TILE = (240, 320)
 
 
 def jpeg_bytes(array: np.ndarray, quality: int) -> bytes:
-    """A JPEG of (H, W, 3) uint8, 4:4:4: halved colour costs 8 dB on striped cloth."""
+    """A JPEG of (H, W, 3) uint8, 4:4:4: halved colour shows on striped cloth."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "JPEG", quality=quality, subsampling=0)
     return buffer.getvalue()

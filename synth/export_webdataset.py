@@ -1,8 +1,8 @@
 """WebDataset shards: ours as they are, or written anew where a filter or a version takes a part of one.
 
 `archive` keeps every byte of a sample; `train` puts a JPEG of quality 98 in the place of the PNG (`rgb.jpg`), which
-decodes four times as fast, and keeps all other members. A whole shard of the archive encoding is a hard link to the
-dataset's own file where the file system can, and keeps its name; others are called by their first and last id.
+decodes faster, and keeps all other members. A whole shard of the archive encoding is a hard link to the dataset's own
+file where the file system can, and keeps its name; others are called by their first and last id.
 """
 
 import hashlib
