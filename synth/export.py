@@ -13,8 +13,9 @@ from types import ModuleType
 import numpy as np
 
 from synth import export_hf, export_sapiens, export_synthhuman, export_webdataset
+from synth.card_manifest import read_origin
 from synth.errors import UserError
-from synth.export_dest import Encoding, ExportFile, Layout, LeftOut, asked_of, opened, version_of, write_export
+from synth.export_dest import Encoding, ExportFile, Layout, LeftOut, asked_of, opened, write_export
 from synth.export_job import Job, Made
 from synth.export_papers import write_papers
 from synth.pool import run_tasks
@@ -57,7 +58,9 @@ def export_dataset(
     if encoding != "archive" and layout != "webdataset":
         raise UserError(f"--encoding {encoding}: is for --to webdataset; {layout} has an encoding of its own")
     asked = asked_of(dataset, layout, encoding, where, fraction, len(positions))
-    begin = ExportFile(asked=asked, version=version_of(dataset), licences=tuple(dataset.manifest["licences"]))
+    tag = read_origin(dataset).tag  # what cannot be described is refused now, not when all is written
+    licences = tuple(dataset.manifest.get("licences", ()))
+    begin = ExportFile(asked=asked, version=tag.number if tag else None, licences=licences)
     with opened(dest.absolute(), begin) as export:
         if export.finished:
             return export, False

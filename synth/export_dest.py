@@ -17,11 +17,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from synth.errors import UserError
-from synth.recipe import canonical_json, canonical_sha256
+from synth.recipe import canonical_json
 from synth.store import Dataset
 from synth.store_files import LocalFolder, clear_errors
 from synth.store_record import Sha256, read_model
-from synth.store_tag import read_tags
 
 Layout = Literal["sapiens", "synthhuman", "webdataset", "hf"]
 Encoding = Literal["archive", "train"]
@@ -95,12 +94,6 @@ def asked_of(
         samples=samples,
         tools={name: version(name) for name in _TOOLS},
     )
-
-
-def version_of(dataset: Dataset) -> str | None:
-    """Number of a dataset's version; None if it has no tag."""
-    digest = f"sha256:{canonical_sha256(dataset.manifest)}"
-    return next((tag.number for tag in read_tags(dataset.folder) if tag.manifest == digest), None)
 
 
 @contextmanager

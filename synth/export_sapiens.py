@@ -23,6 +23,7 @@ from synth.picture import read_picture
 from synth.recipe import sample_id
 from synth.sample import Sample
 from synth.store import Dataset
+from synth.store_files import clear_errors
 
 #: Folders of the `*_general` readers, and ours they point to.
 ALIASES = {"images": "rgb", "masks": "mask", "depths": "depth", "normals": "normal"}
@@ -92,8 +93,9 @@ def finish(job: Job, arranged: np.ndarray, made: list[Made]) -> None:
         publish(job.dest, f"pointmap/{name}.txt", "".join(f"{stem}\n" for stem in of_scan).encode())
     for alias, folder in ALIASES.items():
         link = job.dest / alias
-        if not link.is_symlink() and (job.dest / folder).is_dir():
-            link.symlink_to(folder)  # relative: the tree may be moved
+        if not link.is_symlink():
+            with clear_errors(link):
+                link.symlink_to(folder)  # relative: the tree may be moved
 
 
 def _make_sample(job: Job, rank: int, position: int) -> Made:

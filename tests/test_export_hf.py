@@ -71,6 +71,16 @@ def test_every_file_has_one_schema_though_flags_come_late(made):
     assert [groups.row_group(k).num_rows for k in range(groups.num_row_groups)] == [4, 4, 2]
 
 
+def test_rows_name_the_file_of_every_sample(made):
+    _, root = made
+    rows = parquet.read_table(root / "samples.parquet").to_pylist()
+    assert len(rows) == COUNT == len({row["sample_id"] for row in rows})
+    for name in {row["name"] for row in rows}:
+        there = parquet.read_table(root / name, columns=["sample_id"])["sample_id"].to_pylist()
+        assert there == [row["sample_id"] for row in rows if row["name"] == name]
+        assert {HUB[row["split"]] for row in rows if row["name"] == name} == {name[5:].split("-")[0]}
+
+
 def test_the_hubs_own_code_reads_the_cards_head(made):
     hub = pytest.importorskip("huggingface_hub", reason="no huggingface_hub: pip install 'synth[test]'")
     _, root = made

@@ -7,6 +7,7 @@ os.environ["OPENCV_IO_ENABLE_OPENEXR"] = "1"  # before cv2 is imported
 
 import numpy as np
 import OpenEXR
+import pyarrow.parquet as parquet
 import pytest
 from exports import COUNT, camera_points, write_set
 from worlds import angles_deg
@@ -62,6 +63,13 @@ def test_their_viewer_gets_what_it_expects(made):
         z = depth[sample.mask].astype(np.float64) / 100
         points = np.stack([(columns + 0.5 - k[0, 2]) * z / k[0, 0], (rows + 0.5 - k[1, 2]) * z / k[1, 1], z], axis=-1)
         assert np.abs(points - camera_points(sample)).max() < 2.0**-15 * z.max() * 1.5
+
+
+def test_rows_say_which_number_is_which_sample(made):
+    dataset, root = made
+    rows = parquet.read_table(root / "samples.parquet", columns=["name", "index"]).to_pylist()
+    expected = [(f"{n:07d}", int(dataset.ids[position])) for n, position in enumerate(order(dataset))]
+    assert [(row["name"], row["index"]) for row in rows] == expected
 
 
 def test_one_sign_triple_fits_the_depth(made):
