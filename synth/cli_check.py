@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"{folder}: no sample: rgb/NAME.png with mask/NAME.png are expected")
         chosen = pick(np.arange(len(names)), args.fraction)
         each = run_tasks(_check_files, (folder, names), portions(chosen), workers)
-        return _report(each, args, len(chosen), f"of {len(names)} images of an export")
+        return _report(each, args, len(chosen), f"{_share(len(chosen), len(names))} of an export")
     dataset = open_version(args.dataset)
     limits = RenderConfig.model_validate(dataset.spec["config"]).checks
     chosen = pick(dataset.ids, args.fraction)
@@ -73,7 +73,12 @@ def run(args: argparse.Namespace) -> int:
     is_latest = split_version(args.dataset)[1] == "latest"
     unfinished = " (still being rendered: only sealed shards were checked)"
     unfinished = unfinished if is_latest and not dataset.complete else ""
-    return _report(each, args, len(chosen), f"of {len(dataset)} images, root {dataset.root[:12]}", unfinished)
+    what = f"{_share(len(chosen), len(dataset))}, root {dataset.root[:12]}"
+    return _report(each, args, len(chosen), what, unfinished)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{total} images" if count == total else f"{count} of {total} images"
 
 
 def _is_tree(place: str) -> bool:
@@ -133,5 +138,5 @@ def _report(
         rule = RULES.get(reason.removeprefix("sapiens ")) if reason.startswith("sapiens ") else None
         say(f"fault {reason}: {number} of {count}{f' ({rule[1]})' if rule else ''}")
     verdict = f"{faulty} faulty" if faulty else "no fault"
-    say(f"{args.dataset}: {count} {what}, {verdict}{unfinished}")
+    say(f"{args.dataset}: {what}, {verdict}{unfinished}")
     return 1 if faulty else 0

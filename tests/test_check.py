@@ -52,7 +52,7 @@ def test_what_is_found_does_not_depend_on_workers(faulty, capsys, monkeypatch):
     monkeypatch.setattr(export_job, "_PORTION", 8)
     code, one = checked(capsys, faulty, "--workers", 1)
     assert code == 1 and "  00000007 normal_" in one and "00000030" not in one
-    assert f"{faulty}: 44 of 44 images, root {Dataset(faulty).root[:12]}, 1 faulty" in one
+    assert f"{faulty}: 44 images, root {Dataset(faulty).root[:12]}, 1 faulty" in one
     assert checked(capsys, faulty, "--workers", 3) == (code, one)
 
 
@@ -81,16 +81,16 @@ def test_a_version_is_checked_as_it_was(tmp_path, capsys):
     make_tag(open_folder(out), "", NOW)
     write_set(out, [*samples[:4], flipped(samples[4]), samples[5]], first=4)
     code, said = checked(capsys, f"{out}@1.0.0", "--workers", 1)
-    assert code == 0 and "4 of 4 images" in said and said.endswith("no fault\n")  # though there is a newer one
+    assert code == 0 and "4 images" in said and said.endswith("no fault\n")  # though there is a newer one
     code, said = checked(capsys, out, "--workers", 1)
-    assert code == 1 and "6 of 6 images" in said and "1 faulty" in said
+    assert code == 1 and "6 images" in said and "1 faulty" in said
 
 
 def test_while_it_is_rendered_sealed_shards_are_checked_and_it_says_so(tmp_path, capsys):
     out = tmp_path / "set"
     write_store(out, 130, order=range(129))  # one shard is sealed, one sample of the next is staged
     code, said = checked(capsys, out, "--workers", 2)
-    assert code == 0 and "128 of 128 images" in said
+    assert code == 0 and "128 images" in said
     assert said.rstrip().endswith("no fault (still being rendered: only sealed shards were checked)")
     empty = tmp_path / "empty"
     write_store(empty, 130, order=range(5))
