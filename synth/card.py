@@ -33,12 +33,14 @@ class Card:
 def make_card(dataset: Dataset) -> Card:
     """The card of a committed version. Raises UserError with one line where there is none, or it contradicts itself."""
     subject = read_subject(dataset)
-    warnings = warnings_of(subject.rights)
-    readme = f"{front_matter(subject)}\n{_MARK}\n\n{readme_text(subject, warnings)}"
-    return Card(
-        files={"README.md": readme.encode(), "croissant.json": croissant_json(subject).encode()},
-        warnings=tuple(warnings),
-    )
+    warnings = tuple(warnings_of(subject.rights))
+    return card_of(front_matter(subject), readme_text(subject, warnings), croissant_json(subject), warnings)
+
+
+def card_of(front: str, text: str, croissant: str, warnings: tuple[str, ...]) -> Card:
+    """A card of its parts."""
+    readme = f"{front}\n{_MARK}\n\n{text}"
+    return Card(files={"README.md": readme.encode(), "croissant.json": croissant.encode()}, warnings=warnings)
 
 
 def publish_card(card: Card, folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ record set does not unpack them, for its readers would unpack a terabyte before 
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from synth.card_front import HUB_SPLIT
@@ -36,7 +37,23 @@ _TYPES = {"string": "sc:Text", "int32": "sc:Integer", "float": "sc:Float"}
 _SPDX = ("MIT", "Apache-2.0", "BSD-3-Clause")
 
 
-def croissant_json(subject: Subject) -> str:
+@dataclass(frozen=True)
+class Packing:
+    """How samples lie in the files that a manifest calls its shards."""
+
+    encoding: str
+    """Media type of a file."""
+    naming: str
+    pictures: str
+    """Where a sample's pictures are."""
+
+
+SHARDS = Packing(
+    "application/x-tar", "WebDataset naming", f"the shards' members {sample_id(0)}.rgb.png and so on, by sample_id"
+)
+
+
+def croissant_json(subject: Subject, packing: Packing = SHARDS) -> str:
     """JSON-LD that conforms to Croissant 1.1."""
     licences = sorted({_licence(right.licence) for right in subject.rights})
     tag = subject.origin.tag
@@ -51,8 +68,8 @@ def croissant_json(subject: Subject) -> str:
         "license": licences,
         "citeAs": bibtex(subject),
         "rai:dataLimitations": limits(subject),
-        "distribution": _files(subject.manifest),
-        "recordSet": [_records()],
+        "distribution": _files(subject.manifest, packing),
+        "recordSet": [_records(packing)],
     }
     return json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -66,13 +83,13 @@ def _licence(licence: str | None) -> str:
     return f"https://spdx.org/licenses/{name}.html" if is_spdx else name
 
 
-def _files(manifest: dict) -> list[dict[str, Any]]:
+def _files(manifest: dict, packing: Packing) -> list[dict[str, Any]]:
     """The index, and every shard."""
     index = {**manifest["index"], "samples": manifest["index"]["rows"]}
     files = [_file("index.parquet", index, "application/x-parquet", "one row for every sample")]
     for shard in manifest["shards"]:
         name = shard["path"].removeprefix("shards/")
-        files.append(_file(name, shard, "application/x-tar", f"{shard['samples']} samples, WebDataset naming"))
+        files.append(_file(name, shard, packing.encoding, f"{shard['samples']} samples, {packing.naming}"))
     return files
 
 
@@ -90,7 +107,7 @@ def _file(name: str, entry: dict, encoding: str, description: str) -> dict[str, 
     }
 
 
-def _records() -> dict[str, Any]:
+def _records(packing: Packing) -> dict[str, Any]:
     """One record for every sample: what the index says of it, hashes and places aside."""
     technical = ("_off", "_len", "_sha256", "_hash", "shard")
     fields = [_field(column) for column in schema() if not column.name.endswith(technical)]
@@ -98,8 +115,7 @@ def _records() -> dict[str, Any]:
         "@type": "cr:RecordSet",
         "@id": HUB_SPLIT,
         "name": HUB_SPLIT,
-        "description": f"one record for every sample; its pictures are the shards' members {sample_id(0)}.rgb.png and "
-        "so on, by sample_id",
+        "description": f"one record for every sample; its pictures are {packing.pictures}",
         "key": {"@id": f"{HUB_SPLIT}/sample_id"},
         "field": fields,
     }

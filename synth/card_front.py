@@ -27,10 +27,12 @@ _TAGS = ("synthetic", "humans", "surface-normals", "photogrammetry", "blender", 
 HUB_SPLIT = "samples"
 
 
-def front_matter(subject: Subject) -> str:
-    """YAML between two lines of dashes."""
+def front_matter(subject: Subject, data_files: list[dict[str, str]] | None = None) -> str:
+    """YAML between two lines of dashes. data_files: of each split, where they are not the dataset's own shards."""
     licence = hub_licence(subject.rights)
     paths = "shards/*.tar" if subject.all_shards else [shard["path"] for shard in subject.manifest["shards"]]
+    tags = [tag for tag in _TAGS if data_files is None or tag != "webdataset"]
+    data_files = data_files or [{"split": HUB_SPLIT, "path": paths}]
     head = {
         "pretty_name": subject.name,
         **licence,
@@ -38,8 +40,8 @@ def front_matter(subject: Subject) -> str:
         "size_categories": [_size(subject.figures.samples)],
         "annotations_creators": ["machine-generated"],
         "source_datasets": ["original"],
-        "tags": list(_TAGS),
-        "configs": [{"config_name": "default", "data_files": [{"split": HUB_SPLIT, "path": paths}]}],
+        "tags": tags,
+        "configs": [{"config_name": "default", "data_files": data_files}],
     }
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=120)}---"
 

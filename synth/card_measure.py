@@ -93,9 +93,10 @@ class Figures:
     """(samples that have it, bytes in all) by extension, of members that any sample has."""
 
 
-def measure_version(dataset: Dataset) -> Figures:
-    """The figures of a committed version. Raises StoreError when its index is not one."""
-    return measure_table(read_index(dataset.folder, dataset.manifest, COLUMNS), str(dataset.path))
+def measure_version(dataset: Dataset, positions: np.ndarray | None = None) -> Figures:
+    """The figures of a committed version, or of some of its samples. Raises StoreError when its index is not one."""
+    table = read_index(dataset.folder, dataset.manifest, COLUMNS)
+    return measure_table(table if positions is None else table.take(positions), str(dataset.path))
 
 
 def measure_table(table: Any, where: str) -> Figures:

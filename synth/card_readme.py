@@ -1,7 +1,7 @@
 """The README of a version, section by section; what limits its use stands before all else."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -24,8 +24,8 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def readme_text(subject: Subject, warnings: Sequence[str]) -> str:
-    """Markdown without the front matter."""
+def readme_text(subject: Subject, warnings: Sequence[str], instead: Mapping[str, str] | None = None) -> str:
+    """Markdown without the front matter. instead: sections that are written otherwise, by title."""
     writers = (
         _glance, _reading, _licences, _splits, _members, _conventions, _distributions, _flags, _limits, _making,
         _citation,
@@ -33,7 +33,13 @@ def readme_text(subject: Subject, warnings: Sequence[str]) -> str:
     title = f"# {plain(subject.name)}{f' {subject.number}' if subject.number else ''}\n"
     parts = [title, *_warning_block(warnings), summary(subject) + "\n"]
     for section, write in zip(SECTIONS, writers, strict=True):
-        parts += [f"## {section}\n", write(subject)]
+        parts += [f"## {section}\n", (instead or {}).get(section) or write(subject)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def licences_text(subject: Subject, warnings: Sequence[str]) -> str:
+    """A page of what may be done with the images, alone."""
+    parts = [f"# Licences of {plain(subject.name)}\n", *_warning_block(warnings), _licences(subject)]
     return "\n".join(parts).rstrip() + "\n"
 
 

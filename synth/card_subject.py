@@ -6,6 +6,8 @@ Next: `synth.card_readme`, `synth.card_front` and `synth.card_croissant` write f
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from synth.assets_manifest import load_manifest
 from synth.card_manifest import Origin, read_origin
 from synth.card_measure import Figures, measure_version
@@ -40,9 +42,12 @@ def name_of(place: Place) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")[:100] or "dataset"
 
 
-def read_subject(dataset: Dataset) -> Subject:
-    """Of a committed version. Raises UserError with one line where there is none, or it contradicts itself."""
-    origin, figures = read_origin(dataset), measure_version(dataset)
+def read_subject(dataset: Dataset, positions: np.ndarray | None = None) -> Subject:
+    """Of a committed version, or of some of its samples.
+
+    Raises UserError with one line where there is none, or it contradicts itself.
+    """
+    origin, figures = read_origin(dataset), measure_version(dataset, positions)
     made, counts = origin.made, figures.counts
     rights = rights_of_scans(made.assets.scans, origin.recorded, counts["scans"])
     rights += rights_of_backgrounds(made.assets.backgrounds, load_manifest(), counts["background"])

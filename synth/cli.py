@@ -22,6 +22,7 @@ COMMANDS = {
     "view": ("synth.cli_view", "gallery page and contact sheet of a dataset"),
     "status": ("synth.cli_status", "how far a run is, from any terminal or machine that sees its folder"),
     "dataset": ("synth.cli_dataset", "versions: log, show, tag, diff, verify, rerender, card, get, gc, compact"),
+    "export": ("synth.cli_export", "a dataset as other programs read it: sapiens, synthhuman, webdataset, hf"),
     "train": ("train.cli_train", "finetune a depth, normal or pointmap head on a dataset"),
     "eval": ("train.cli_eval", "the papers' metrics of a model on people it has not seen"),
     "predict": ("train.cli_predict", "depth, normals or points of your own pictures"),

@@ -59,16 +59,16 @@ class BadBytes(ValueError):
 def encode_sample(sample: Sample, flags: tuple[str, ...] = ()) -> dict[str, bytes]:
     """The sample's members in stored order: {extension: bytes}."""
     members = {
-        "rgb.png": _png(sample.rgb),
-        "alpha.png": _png(sample.alpha),
-        "instance.png": _png(sample.instance),
-        "depth.exr": _exr({"Y": sample.depth_m}, OpenEXR.PXR24_COMPRESSION),
-        "normal.exr": _exr({"RGB": sample.normal.astype(np.float16)}, OpenEXR.ZIP_COMPRESSION),
+        "rgb.png": png_bytes(sample.rgb),
+        "alpha.png": png_bytes(sample.alpha),
+        "instance.png": png_bytes(sample.instance),
+        "depth.exr": exr_bytes({"Y": sample.depth_m}, OpenEXR.PXR24_COMPRESSION),
+        "normal.exr": exr_bytes({"RGB": sample.normal.astype(np.float16)}, OpenEXR.ZIP_COMPRESSION),
     }
     if sample.albedo is not None:
-        members["albedo.png"] = _png(sample.albedo)
+        members["albedo.png"] = png_bytes(sample.albedo)
     if sample.trust is not None:
-        members["trust.png"] = _png(sample.trust)
+        members["trust.png"] = png_bytes(sample.trust)
     members["json"] = canonical_json(sample_json(sample.recipe, sample.counts, flags)).encode()
     return members
 
@@ -155,7 +155,8 @@ def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
         raise BadSample("encoding", str(error)) from error
 
 
-def _png(array: np.ndarray) -> bytes:
+def png_bytes(array: np.ndarray) -> bytes:
+    """A PNG of (H, W) or (H, W, 3) uint8: the same bytes for the same pixels."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=_PNG_LEVEL)
     return buffer.getvalue()
@@ -171,7 +172,8 @@ def _read_png(name: str, data: bytes, mode: str, size: tuple[int, int]) -> np.nd
         raise BadBytes(f"{name}: not a readable PNG ({error})") from error
 
 
-def _exr(channels: dict[str, np.ndarray], compression: object) -> bytes:
+def exr_bytes(channels: dict[str, np.ndarray], compression: object) -> bytes:
+    """An EXR of (H, W) channels, or of (H, W, 3) ones named `RGB`; float16 or float32 as the arrays are."""
     buffer = io.BytesIO()
     header = {"compression": compression, "type": OpenEXR.scanlineimage}
     OpenEXR.File(header, {name: np.ascontiguousarray(array) for name, array in channels.items()}).write(buffer)

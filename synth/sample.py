@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.camera import cropped, normals_from_depth, pixel_rays, points_from_depth
+from synth.camera import Camera, cropped, normals_from_depth, pixel_rays, points_from_depth
 from synth.config import CheckLimits
 from synth.recipe import SceneRecipe
 
@@ -141,13 +141,21 @@ def subject_window(mask: np.ndarray) -> tuple[slice, slice]:
 def normal_error_deg(sample: Sample) -> np.ndarray:
     """Angles, degrees, between stored normals and those derived from depth: (K,), where both can be compared.
 
-    Flips and swapped axes show here though every normal is unit and faces the camera. Compared only where the stored
-    normals turn slowly from pixel to pixel: a difference of depths says nothing about a lock of hair.
+    Flips and swapped axes show here though every normal is unit and faces the camera.
     """
-    window = subject_window(sample.mask)
-    normal = sample.normal[window]
-    derived = normals_from_depth(cropped(sample.recipe.camera, window), sample.depth_m[window])
-    valid = np.isfinite(derived[..., 0]) & sample.mask[window] & _turns_slowly(normal)
+    return angles_to_depth_deg(sample.recipe.camera, sample.mask, sample.depth_m, sample.normal)
+
+
+def angles_to_depth_deg(camera: Camera, mask: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Angles, degrees, (K,), of the mask's normals (H, W, 3), camera frame, to those derived from depth (H, W).
+
+    Compared only where the normals turn slowly from pixel to pixel: a difference of depths says nothing about a lock
+    of hair. Depth outside of the mask must be infinite.
+    """
+    window = subject_window(mask)
+    normal = normal[window]
+    derived = normals_from_depth(cropped(camera, window), depth_m[window])
+    valid = np.isfinite(derived[..., 0]) & mask[window] & _turns_slowly(normal)
     a, b = derived[valid], normal[valid].astype(np.float64)
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
 

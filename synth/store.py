@@ -119,13 +119,17 @@ class Dataset:
 
         Raises IndexError, or StoreError naming the sample and what is wrong with it.
         """
+        return self.read_stored(position, verify)[1]
+
+    def read_stored(self, position: int, verify: bool = False) -> tuple[dict[str, bytes], Sample]:
+        """A sample's `members` and what they decode to. Raises as `read` does."""
         members = self.members(position, verify)
         try:
             sample = decode_sample(members)
         except BadBytes as error:
             raise StoreError(f"{self._name(self._at(position))}: {error}") from error
         self._own(self._at(position), sample.recipe)
-        return sample
+        return members, sample
 
     def members(self, position: int, verify: bool = False) -> dict[str, bytes]:
         """The stored bytes of a sample by extension, in the order they lie in the shard."""
@@ -152,7 +156,7 @@ class Dataset:
         """(recipe_sha256, pixels_sha256) of a sample, as the index has them."""
         i = self._at(position)
         if self._recorded is None:
-            table = self._columns(["recipe_sha256", "pixels_sha256"])
+            table = self.table(["recipe_sha256", "pixels_sha256"])
             self._recorded = fixed_bytes(table["recipe_sha256"]), fixed_bytes(table["pixels_sha256"])
         recipe, pixels = self._recorded
         return recipe[i].tobytes().hex(), pixels[i].tobytes().hex()
@@ -174,21 +178,18 @@ class Dataset:
             raise StoreError(f"{self._name(i)}: its unit record speaks of other bytes than the index")
         return row
 
-    def table(self) -> "pyarrow.Table":  # noqa: F821
-        """The index, all columns (see `synth.store_table`), ascending by index."""
-        return self._columns(None)
-
-    def column(self, name: str) -> list:
-        """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""
-        table = self._columns(None)
-        if name not in table.column_names:
-            raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(table.column_names)}")
-        return table[name].to_pylist()
-
-    def _columns(self, names: list[str] | None) -> "pyarrow.Table":  # noqa: F821
+    def table(self, names: list[str] | None = None) -> "pyarrow.Table":  # noqa: F821
+        """The index, one row a sample; at least the columns `names`, by default all (see `synth.store_table`)."""
         if self._table is not None:
             return self._table
         return read_index(self.folder, self.manifest, names)
+
+    def column(self, name: str) -> list:
+        """One column of the index for all samples (see `synth.store_table`), e.g. `scans` or `depth_p50_m`."""
+        table = self.table()
+        if name not in table.column_names:
+            raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(table.column_names)}")
+        return table[name].to_pylist()
 
     def _at(self, position: int) -> int:
         i = operator.index(position)

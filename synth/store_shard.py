@@ -27,9 +27,13 @@ def fragment(sample_id: str, members: Mapping[str, bytes]) -> bytes:
         raise ValueError(f"sample {sample_id}: unknown member {sorted(unknown)[0]!r}")
     pieces = []
     for extension in (name for name in MEMBERS if name in members):
-        data = members[extension]
-        pieces += [_header(f"{sample_id}.{extension}", len(data)), data, bytes(-len(data) % BLOCK)]
+        pieces.append(tar_entry(f"{sample_id}.{extension}", members[extension]))
     return b"".join(pieces)
+
+
+def tar_entry(name: str, data: bytes) -> bytes:
+    """A file in an archive: its header, its bytes, and what fills the last block."""
+    return b"".join((_header(name, len(data)), data, bytes(-len(data) % BLOCK)))
 
 
 def locate(lengths: Mapping[str, int], start: int = 0) -> tuple[dict[str, int], int]:

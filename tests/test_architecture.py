@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 #: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
 LAYERS = [
     {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch", "synth.splits", "renderers.resample"},
-    {"synth.recipe"},
+    {"synth.picture", "synth.pool", "synth.recipe"},
     {"synth.config"},
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
     {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
@@ -23,10 +23,9 @@ LAYERS = [
     {"synth.store", "renderers.blender", "renderers.analytic", "renderers.relight"},
     {"synth.report"},
     {"synth.card", "synth.pipeline", "renderers.trial"},
-    {"synth.version", "synth.doctor"},
+    {"synth.version", "synth.doctor", "synth.export"},
     {"synth.cli"},
-    {"train.config", "train.metrics", "train.sapiens", "train.losses", "train.frame", "train.augment",
-     "train.picture"},
+    {"train.config", "train.metrics", "train.sapiens", "train.losses", "train.frame", "train.augment"},
     {"train.sapiens2", "train.examples", "train.data", "train.objective", "train.optim"},
     {"train.model"},
     {"train.checkpoint", "train.predict", "train.process"},
@@ -54,7 +53,7 @@ ONLY_IN = {
     "torch": ("train",),
     "safetensors": ("train.checkpoint",),
     "embreex": ("renderers.raycast",),
-    "pyarrow": ("synth.store", "synth.version"),
+    "pyarrow": ("synth.store", "synth.version", "synth.export"),
     "obstore": ("synth.store_bucket",),
     "rerun": ("synth.report_rerun",),
 }

@@ -1,6 +1,7 @@
 """Samples rendered again in the place of stored ones: by the closed-form engine, interrupted, damaged, refused."""
 
 import shutil
+import tarfile
 from dataclasses import replace as altered
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from synth.config import load_config
 from synth.errors import UserError
 from synth.pipeline_worker import Job
 from synth.randomize import Library
+from synth.recipe import sample_id
 from synth.sample import BadSample
 from synth.store import Dataset, StoreError, open_version
 from synth.store_folder import open_folder
@@ -208,3 +210,15 @@ def test_one_revision_is_made_by_one_set_of_versions(out, job):
     revision.add_environment({"synth": "0.0.1"})
     with pytest.raises(UserError, match=r"synth .*, not 0\.0\.1.*finish this re-render with the versions"):
         list(replace(Dataset(out), revision, machine(job), None, 0))
+
+
+def test_an_export_holds_every_sample_once_and_the_new_ones(out, job, monkeypatch, tmp_path):
+    change_renderers(monkeypatch, darker)
+    again(out, job)
+    dataset = Dataset(out)
+    assert main(["export", str(out), "--to", "webdataset", "--dest", str(tmp_path / "shards"), "--workers", "1"]) == 0
+    (shard,) = (tmp_path / "shards" / "shards").iterdir()
+    with tarfile.open(shard) as tar:
+        held = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
+    members = {(sample_id(int(i)), p): dataset.members(p) for p, i in enumerate(dataset.ids)}
+    assert held == {f"{name}.{end}": data for (name, _), those in members.items() for end, data in those.items()}

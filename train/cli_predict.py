@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes NAME.depth.*, NAME.normal.* and a picture of each; NAME.ply of a pointmap."""
+    from synth.picture import read_picture
     from train.output import read_mask, write_maps
-    from train.picture import read_picture
     from train.tiles import predict_tiled
 
     pictures = list(find_pictures(args.images))

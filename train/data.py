@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from synth.errors import UserError
+from synth.picture import read_picture
 from synth.sample import Sample
 from synth.splits import SPLITS
 from synth.store import Dataset
 from train.augment import Arrays, fit
 from train.augment_presets import Recipe
-from train.picture import read_picture
 
 #: Batches that are made ahead of the one in use.
 _AHEAD = 3

@@ -7,12 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from synth.errors import UserError
+from synth.export_sapiens import opengl_normal, read_labels, sapiens_names
 from synth.sample import Sample
 from synth.store import Dataset
-from train.picture import read_picture
-
-#: OpenCV's camera frame to OpenGL's, which Sapiens' normals are in: x right, y up, z towards the camera.
-_GL = np.array([1, -1, -1], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +39,7 @@ def example_of(sample: Sample) -> Example:
         rgb=sample.rgb,
         mask=sample.mask,
         depth=sample.depth_m,
-        normal=sample.normal.astype(np.float32) * _GL,
+        normal=opengl_normal(sample.normal),
         groups={"framing": recipe.framing, "person": people, "background": background},
     )
 
@@ -53,12 +50,11 @@ def dataset_examples(dataset: Dataset, positions: np.ndarray) -> Iterator[Exampl
 
 
 def folder_names(folder: Path) -> list[str]:
-    """Stems of a folder in the official layout: those that `rgb/` and `mask/` both have, sorted.
+    """Stems of a folder in the official layout.
 
     THuman2 and Hi4D are evaluated from such folders. Raises UserError when there are none.
     """
-    stems = [{path.stem for path in (folder / part).glob("*.png")} for part in ("rgb", "mask")]
-    found = sorted(stems[0] & stems[1])
+    found = sapiens_names(folder)
     if not found:
         raise UserError(f"{folder}: no dataset, and no evaluation folder: rgb/NAME.png with mask/NAME.png are expected")
     return found
@@ -67,28 +63,11 @@ def folder_names(folder: Path) -> list[str]:
 def folder_examples(folder: Path, names: list[str]) -> Iterator[Example]:
     """Examples of `rgb/ mask/` and, where there, `depth/*.npy` (metres) and `normal/*.npy|npz` (OpenGL frame)."""
     for name in names:
-        rgb = read_picture(folder / "rgb" / f"{name}.png")
-        mask = read_picture(folder / "mask" / f"{name}.png", "L") > 0
-        depth = _array(folder / "depth" / f"{name}.npy", rgb.shape[:2])
-        normal = _array(folder / "normal" / f"{name}.npy", rgb.shape)
-        if normal is None:
-            normal = _array(folder / "normal" / f"{name}.npz", rgb.shape)
-        if mask.shape != rgb.shape[:2]:
-            raise UserError(f"{folder}/mask/{name}.png: is {mask.shape}, its picture {rgb.shape[:2]} (height, width)")
-        for labels in (depth, normal):
+        labelled = read_labels(folder, name)
+        mask, found = labelled.mask > 0, {}
+        for kind, labels in (("depth", labelled.depth), ("normal", labelled.normal)):
             if labels is not None:
                 mask = mask & np.isfinite(labels.reshape(*mask.shape, -1)).all(-1)
-        yield Example(name, rgb, mask, depth, normal)
-
-
-def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    if not path.is_file():
-        return None
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded["normal"] if path.suffix == ".npz" else loaded
-        if array.shape != shape or array.dtype.kind != "f":
-            raise UserError(f"{path}: {array.dtype} of {array.shape}, expected floats of {shape}")
-        return array.astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path}: not a readable array: {error}") from error
+                labels = labels.astype(np.float32)
+            found[kind] = labels
+        yield Example(name, labelled.rgb, mask, **found)

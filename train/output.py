@@ -7,9 +7,9 @@ import OpenEXR
 from PIL import Image
 
 from synth.errors import UserError
+from synth.picture import read_picture
 from synth.report_file import replacing
 from train.panel import depth_image, normal_image
-from train.picture import read_picture
 from train.predict import Maps
 
 
