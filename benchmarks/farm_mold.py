@@ -42,7 +42,8 @@ def make_job(folder: Path, **changes) -> Job:
     (entry,) = scans.entries
     names = [(f"ball{number:03d}", f"p{number:03d}") for number in range(SCANS)]
     entries = tuple(entry.model_copy(update={"scan_id": ball, "person": person}) for ball, person in names)
-    return Job(load_config(None, {**_SMALL, **changes}), Library(entries, skies.entries), 0, scans.store, skies.store, threads=1)
+    config = load_config(None, {**_SMALL, **changes})
+    return Job(config, Library(entries, skies.entries), 0, scans.store, skies.store, threads=1)
 
 
 @dataclass(frozen=True, eq=False)

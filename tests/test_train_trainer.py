@@ -68,7 +68,7 @@ def test_every_task_trains_validates_and_writes_weights(data, tmp_path, task, ar
     line = read_log(tmp_path / "run", "validation.jsonl")[-1]
     assert line["images"] == 3 and line["best"] and (tmp_path / "run" / "pictures" / "0000002.png").is_file()
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["dataset_root"] == meta["dataset_root"] and facts["torch"] == torch.__version__
+    assert facts["dataset_root"] == meta["dataset_root"] and facts["environment"]["torch"] == torch.__version__
 
 
 def command(data: Path, out: Path) -> list[str]:

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from synth.errors import UserError
 
 #: Largest picture that is read: a 200-megapixel camera's.
-_MOST_PIXELS = 200_000_000
+MOST_PIXELS = 200_000_000
 
 
 def read_picture(path: Path, mode: str = "RGB", least: int | None = None) -> np.ndarray:
@@ -18,7 +18,7 @@ def read_picture(path: Path, mode: str = "RGB", least: int | None = None) -> np.
     """
     try:
         with Image.open(path) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
+            if picture.width * picture.height > MOST_PIXELS:
                 raise UserError(f"{path}: {picture.width} x {picture.height} pixels are too many")
             if least is not None:
                 picture.draft(None, (least, least))

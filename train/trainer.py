@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from train.optim import Schedule, make_optimizer, schedule_of, set_rate
 from train.panel import write_panel
 from train.predict import Predictor
 from train.process import Process, share
-from train.run_folder import LAST, add_line, begin_log, open_run
+from train.run_folder import LAST, add_line, begin_log, find_weights, open_run, tensorboard
 from train.state import Average, Progress, load_state, save_state, whole_weights
 
 #: Rows of a validation's picture.
@@ -92,7 +92,7 @@ def train(
         finally:
             batches.close()
     run.finish()
-    return _weights_file(out, "best") or _weights_file(out, "final")
+    return find_weights(out) if process.main else None
 
 
 @dataclass
@@ -128,7 +128,7 @@ class _Run:
 def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopped | None], on_step: OnStep) -> None:
     config, plan, at, process = run.config, run.plan, run.at, run.process
     run.shared.train()
-    with _tensorboard(run.out, at.step, process) as write:
+    with tensorboard(run.out, at.step, process) as write:
         while at.step < plan.steps:
             started = time.monotonic()
             rate = set_rate(run.optimizer, plan.schedule, at.step, plan.steps)
@@ -293,26 +293,3 @@ def _gradients_wait(model: nn.Module, wait: bool) -> Iterator[None]:
     if hasattr(model, "set_requires_gradient_sync"):
         model.set_requires_gradient_sync(not wait)
     yield
-
-
-@contextmanager
-def _tensorboard(out: Path, step: int, process: Process) -> Iterator[Callable[[dict, int], None]]:
-    """Writes scalars for TensorBoard where it is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        SummaryWriter = None
-    writer = SummaryWriter(out / "tensorboard", purge_step=step) if SummaryWriter and process.main else nullcontext()
-    with writer:
-
-        def write(values: dict, at: int) -> None:
-            if SummaryWriter and process.main:
-                for name, value in values.items():
-                    writer.add_scalar(name, value, at)
-
-        yield write
-
-
-def _weights_file(out: Path, stem: str) -> Path | None:
-    found = [out / f"{stem}{suffix}" for suffix in (".pth", ".safetensors") if (out / f"{stem}{suffix}").is_file()]
-    return found[0] if found else None
