@@ -10,6 +10,7 @@ import pytest
 from worlds import angles_deg, ball_sample, make_camera, make_recipe, unit_pose
 
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
+torch.set_num_threads(1)  # small arrays: threads would wait for each other
 from renderers.analytic import cast_ellipsoids  # noqa: E402
 from synth.camera import Camera, matrix4  # noqa: E402
 from train.augment import Augment, augment, fit, resample  # noqa: E402
