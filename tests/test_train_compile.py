@@ -27,7 +27,8 @@ def fresh():
 
 
 @pytest.mark.parametrize(
-    "name,checkpointing", [("depth", False), ("normal", True), ("normal2", False), ("normal2", True), ("pointmap", False)]
+    "name,checkpointing",
+    [("depth", False), ("normal", True), ("normal2", False), ("normal2", True), ("pointmap", False)],
 )
 def test_a_model_is_one_graph(name, checkpointing, monkeypatch):
     """`aot_eager` traces forward and backward as inductor does, and needs no C++ compiler."""

@@ -77,14 +77,16 @@ def open_predictor(args: argparse.Namespace):
 
 
 def table(summary: dict) -> Iterator[str]:
-    """Lines for people: pooled figures, then each group's."""
+    """Lines for people: pooled figures, means over images, then each group's, pooled."""
     yield f"{summary['images']} images ({summary['split']}), pooled over person pixels"
     for kind, figures in summary["pooled"].items():
         yield f"  {kind:<14} {_figures(figures)}"
+    for kind, figures in summary["per_image"].items():
+        yield f"  {kind:<14} {_figures(figures)}  mean over images"
     for group, values in summary["groups"].items():
         for value, figures in values.items():
             for kind in (k for k in figures if k != "images"):
-                yield f"  {group} {value:<18.18} {kind:<14} {_figures(figures[kind])}  of {figures['images']} images"
+                yield f"  {f'{group} {value}':<28.28} {kind:<14} {_figures(figures[kind])}; {figures['images']} images"
 
 
 def _figures(figures: dict) -> str:
