@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
-from train.checkpoint import load_weights, read_weights  # noqa: E402
+from train.checkpoint import load_weights, read_weights, save_weights  # noqa: E402
 from train.model import ARCHS, build_model, spec_of, tasks_of  # noqa: E402
 from train.sapiens import SapiensSpec  # noqa: E402
 from train.sapiens2 import Sapiens2Spec  # noqa: E402
@@ -66,6 +66,18 @@ def test_parity_of_features_and_outputs(specs, name):
     noise = _rounding(model, recorded["x"])
     assert apart.mean() < 1e-4 and apart.max() < max(1e-4, 2 * noise)
     assert noise < (2e-3 if name == "v2_normal" else 2e-5)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_parity_of_what_is_written(specs, tmp_path, name):
+    """Our file holds the official names, shapes and types, and the very weights that came in."""
+    model, _ = _tiny(specs, name)
+    written = read_weights(save_weights(tmp_path / "best", model, {})).tensors
+    lines = (specs / "parity" / f"{name}_tiny_256x192.keys.tsv").read_text().splitlines()
+    ours = [[key, str(list(t.shape)), str(t.dtype).removeprefix("torch.")] for key, t in written.items()]
+    assert sorted(ours) == sorted(line.split("\t")[:3] for line in lines)
+    came = read_weights(specs / "parity" / f"{name}_tiny_256x192.safetensors").tensors
+    assert all(torch.equal(written[key], tensor) for key, tensor in came.items())
 
 
 def test_parity_of_whole_outputs(specs):

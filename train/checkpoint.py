@@ -52,6 +52,9 @@ def read_weights(path: Path) -> Weights:
     tensors = {_plain_name(name): tensor for name, tensor in tensors.items()}
     if not any(name.startswith(("backbone.", "decode_head.")) for name in tensors):
         tensors = {f"backbone.{name}": tensor for name, tensor in tensors.items()}  # a pretrained backbone
+    lying = [name for name, t in tensors.items() if t.numel() * t.itemsize > t.untyped_storage().nbytes()]
+    if lying:  # a stride of 0 makes a terabyte of four bytes
+        raise CheckpointError(f"{path}: less memory than their shapes need: {named(lying)}")
     broken = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
         raise CheckpointError(f"{path}: NaN or infinite weights in {named(broken)}")
