@@ -160,6 +160,7 @@ def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopp
             if process.world == 1 or at.step % config.log_every == 0:  # processes agree on it, which costs time
                 stopped = asked_to_stop()
                 if any(process.gather(stopped is not None)):
+                    _check_finite(norm, at.step, run.out)
                     run.save()
                     raise stopped or Stopped(signal.SIGTERM)
 
