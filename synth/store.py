@@ -120,9 +120,9 @@ class Dataset:
         lean: without albedo, normals as half floats (see `synth.codec.decode_sample`).
         Raises IndexError, or StoreError naming the sample and what is wrong with it.
         """
-        return self.read_stored(position, verify)[1]
+        return self.read_stored(position, verify, lean)[1]
 
-    def read_stored(self, position: int, verify: bool = False) -> tuple[dict[str, bytes], Sample]:
+    def read_stored(self, position: int, verify: bool = False, lean: bool = False) -> tuple[dict[str, bytes], Sample]:
         """A sample's `members` and what they decode to. Raises as `read` does."""
         members = self.members(position, verify)
         try:
