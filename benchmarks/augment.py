@@ -39,7 +39,7 @@ class Errors:
     normal_deg: float
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=40)
     arguments = parser.parse_args()
@@ -52,6 +52,7 @@ def main() -> None:
         if name == "ours":
             good = max(apart) < MOST_PX and max(angle) < MOST_DEG
             print(f"  {'PASS' if good else 'FAIL'}: every sample's median below {MOST_PX} px and {MOST_DEG} degrees")
+    return 0 if good else 1
 
 
 def recipes() -> dict[str, Recipe]:
@@ -60,20 +61,24 @@ def recipes() -> dict[str, Recipe]:
     return {"ours": partial(augment, how=_STILL), **official}
 
 
-def measure(recipe: Recipe, seed: int, spoil: Callable[[Arrays], Arrays] = lambda made: made) -> Errors | None:
+def measure(
+    recipe: Recipe, seed: int, spoil: Callable[[Arrays], Arrays] = lambda made: made, shrink: int = 1
+) -> Errors | None:
     """Errors of sample number `seed`; None where too little of the body is in the frame.
 
-    spoil: a mistake made on purpose, to see that it is seen.
+    spoil: a mistake made on purpose, to see that it is seen. shrink: of picture and frame, for tests.
     """
-    body = scene()
-    v, u = (torch.from_numpy(a).float() for a in np.indices(_SIZE) + 0.5)
+    body = scene(shrink)
+    height, width = body.mask.shape[1:]
+    frame = (_FRAME[0] // shrink, _FRAME[1] // shrink)
+    v, u = (torch.from_numpy(a).float() for a in np.indices((height, width)) + 0.5)
     passes = []
     for carried in (u, v):
         labels = torch.where(body.mask, carried[None] + 1000, 0.0)  # far from 0, where a surface ends
-        made = recipe(replace(body, depth=labels), _FRAME, np.random.default_rng(seed), None)
+        made = recipe(replace(body, depth=labels), frame, np.random.default_rng(seed), None)
         passes.append(spoil(made))
     made = passes[0]
-    shown = _shown(made)
+    shown = _shown(made, (height, width))
     if shown is None:
         return None
     label = torch.stack([made.depth[0], passes[1].depth[0]]).numpy().astype(np.float64) - 1000
@@ -81,10 +86,10 @@ def measure(recipe: Recipe, seed: int, spoil: Callable[[Arrays], Arrays] = lambd
     jacobian = np.stack([across, down], axis=-1).transpose(1, 2, 0, 3)  # (H, W, 2, 2): (u, v) by (column, row)
     inside = made.mask[0].numpy() & _interior(made.mask[0].numpy())
     inside &= np.abs(np.linalg.det(jacobian)) > 1e-3
-    if inside.sum() < 1000:
+    if inside.sum() < 1000 / shrink**2:
         return None
     apart = np.linalg.solve(jacobian[inside], (label - shown).transpose(1, 2, 0)[inside][..., None])[..., 0]
-    truth = _normals_at(shown.transpose(1, 2, 0)[inside])
+    truth = _normals_at(shrink * shown.transpose(1, 2, 0)[inside])
     turn = np.linalg.inv(_rotation(np.median(jacobian[inside], axis=0)))  # directions of the picture in the frame
     truth[:, :2] = truth[:, :2] @ turn.T
     ours = made.normal.numpy().transpose(1, 2, 0)[inside].astype(np.float64) * [1, -1, -1]
@@ -92,23 +97,25 @@ def measure(recipe: Recipe, seed: int, spoil: Callable[[Arrays], Arrays] = lambd
     return Errors(float(np.median(np.linalg.norm(apart, axis=1))), float(np.median(angle)))
 
 
-def scene() -> Arrays:
+def scene(shrink: int = 1) -> Arrays:
     """The ellipsoid with its normals; the picture's red and green are its column and row, from 16 to 240."""
-    rows, columns = np.indices(_SIZE) + 0.5
-    ramps = np.stack([columns / _SIZE[1], rows / _SIZE[0], 0 * rows]) * 224 + 16
-    points = np.stack([columns, rows], axis=-1).reshape(-1, 2)
-    normal = _normals_at(points).reshape(*_SIZE, 3)
+    size = (_SIZE[0] // shrink, _SIZE[1] // shrink)
+    rows, columns = np.indices(size) + 0.5
+    ramps = np.stack([columns / size[1], rows / size[0], 0 * rows]) * 224 + 16
+    points = shrink * np.stack([columns, rows], axis=-1).reshape(-1, 2)
+    normal = _normals_at(points).reshape(*size, 3)
     mask = np.isfinite(normal).all(-1)
     normal = np.where(mask[..., None], normal * [1, -1, -1], 0)  # to OpenGL's frame
+    cu, cv = _CENTRE_PX / shrink
     return Arrays(
         rgb=torch.from_numpy(ramps).float(),
         alpha=torch.from_numpy(mask)[None].float(),
         mask=torch.from_numpy(mask)[None],
-        depth=torch.zeros(1, *_SIZE),
+        depth=torch.zeros(1, *size),
         normal=torch.from_numpy(normal).permute(2, 0, 1).float(),
         trust=torch.from_numpy(mask)[None].float(),
         # One surface, whatever is carried in place of depth: with this lens no step is a jump.
-        K=torch.tensor([[1.0, 0, _CENTRE_PX[0]], [0, 1.0, _CENTRE_PX[1]], [0, 0, 1]], dtype=torch.float64),
+        K=torch.tensor([[1.0, 0, cu], [0, 1.0, cv], [0, 0, 1]], dtype=torch.float64),
     )
 
 
@@ -123,7 +130,7 @@ def _normals_at(points: np.ndarray) -> np.ndarray:
     return normal / np.linalg.norm(normal, axis=1, keepdims=True)
 
 
-def _shown(made: Arrays) -> np.ndarray | None:
+def _shown(made: Arrays, size: tuple[int, int]) -> np.ndarray | None:
     """(2, H, W) point of the picture that each pixel of the result shows, read off the ramps.
 
     None where colours were changed: brightness and contrast cannot be told from a shift.
@@ -131,7 +138,7 @@ def _shown(made: Arrays) -> np.ndarray | None:
     ramps = made.rgb[:2].numpy().astype(np.float64)
     if float(made.rgb[2][made.mask[0]].sub(16).abs().max() if made.mask.any() else 99) > 1e-2:
         return None
-    return (ramps - 16) / 224 * np.array([_SIZE[1], _SIZE[0]])[:, None, None]
+    return (ramps - 16) / 224 * np.array([size[1], size[0]])[:, None, None]
 
 
 def _interior(mask: np.ndarray, reach: int = 3) -> np.ndarray:
@@ -149,4 +156,4 @@ def _rotation(matrix: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,8 +30,11 @@ SCANS = 600
 _SMALL = {"film.engine": "analytic", "width": 24, "height": 32}
 
 
-def make_job(folder: Path) -> Job:
-    """A job of the analytic engine on 600 names of one ball, 24 x 32 pixels. Its files stay in `folder`."""
+def make_job(folder: Path, **changes) -> Job:
+    """A job of the analytic engine on 600 names of one ball, 24 x 32 pixels. Its files stay in `folder`.
+
+    changes: of the config.
+    """
     (folder / "scans").mkdir(exist_ok=True)
     (folder / "scans" / "ball.obj").write_text(ball_obj(16))
     scans = load_library([folder / "scans"], folder / "cache", probe)
@@ -39,7 +42,8 @@ def make_job(folder: Path) -> Job:
     (entry,) = scans.entries
     names = [(f"ball{number:03d}", f"p{number:03d}") for number in range(SCANS)]
     entries = tuple(entry.model_copy(update={"scan_id": ball, "person": person}) for ball, person in names)
-    return Job(load_config(None, _SMALL), Library(entries, skies.entries), 0, scans.store, skies.store, threads=1)
+    config = load_config(None, {**_SMALL, **changes})
+    return Job(config, Library(entries, skies.entries), 0, scans.store, skies.store, threads=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,10 +113,11 @@ def _decode_counts(data: bytes) -> LabelCounts:
     return counts
 
 
-def decode_sample(members: Mapping[str, bytes]) -> Sample:
+def decode_sample(members: Mapping[str, bytes], lean: bool = False) -> Sample:
     """The inverse of `encode_sample`. Raises BadBytes when a member is missing, broken or of another size.
 
     Sizes come from the recipe and are compared with each picture's header before its pixels are decoded.
+    lean: for training: no albedo, and normals as the half floats that are stored; a quarter of the time less.
     """
     missing = [name for name in MEMBERS if name not in members and name not in OPTIONAL]
     if missing:
@@ -133,9 +134,11 @@ def decode_sample(members: Mapping[str, bytes]) -> Sample:
         alpha=png("alpha.png", "L"),
         instance=png("instance.png", "L"),
         depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
-        normal=_read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3)).astype(np.float32),
+        normal=_read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3)).astype(
+            np.float16 if lean else np.float32, copy=False
+        ),
         counts=_decode_counts(members["json"]),
-        albedo=png("albedo.png", "RGB"),
+        albedo=None if lean else png("albedo.png", "RGB"),
         trust=png("trust.png", "L"),
     )
     return sample

@@ -10,11 +10,13 @@ import pytest
 from worlds import angles_deg, ball_sample, make_camera, make_recipe, unit_pose
 
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
+torch.set_num_threads(1)  # small arrays: threads would wait for each other
 from renderers.analytic import cast_ellipsoids  # noqa: E402
 from synth.camera import Camera, matrix4  # noqa: E402
-from train.augment import Augment, augment, fit, replace_background, resample  # noqa: E402
+from train.augment import Augment, augment, fit, resample  # noqa: E402
 from train.augment import _window as window  # noqa: E402
 from train.augment_presets import OURS, PRESETS  # noqa: E402
+from train.composite import replace_background  # noqa: E402
 from train.data import arrays_of  # noqa: E402
 
 RADII, CENTRE = (0.3, 0.3, 0.5), (0, 0, 0.5)
@@ -113,8 +115,8 @@ def test_a_mirror_image_is_that_of_a_mirrored_world(ball):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_labels_lie_under_the_picture(seed):
-    found = bench.measure(bench.recipes()["ours"], seed)
-    assert found.apart_px < 0.02 and found.normal_deg < 0.05
+    found = bench.measure(bench.recipes()["ours"], seed, shrink=4)
+    assert found.apart_px < 0.1 and found.normal_deg < 0.1
 
 
 SPOILT = {
@@ -130,12 +132,12 @@ SPOILT = {
 
 @pytest.mark.parametrize("name", SPOILT)
 def test_the_measure_sees_mistakes(name):
-    found = bench.measure(bench.recipes()["ours"], 1, SPOILT[name])
+    found = bench.measure(bench.recipes()["ours"], 1, SPOILT[name], shrink=4)
     assert found.apart_px > 0.3 or found.normal_deg > 5
 
 
 def test_the_official_recipe_is_worse():
-    errors = [bench.measure(bench.recipes()["official_v1_normal"], seed) for seed in range(3)]
+    errors = [bench.measure(bench.recipes()["official_v1_normal"], seed, shrink=4) for seed in range(3)]
     assert max(e.apart_px for e in errors if e) > 0.3
 
 
@@ -165,25 +167,53 @@ def test_a_smaller_picture_is_filtered():
 def test_a_new_background_leaves_no_fringe():
     """A red person with a soft edge before green, put before blue: no green anywhere, and the blend by alpha."""
     camera = make_camera(width=48, height=64)
-    arrays = arrays_of(ball_sample(make_recipe(camera)))
+    arrays_of(ball_sample(make_recipe(camera)))
     x = torch.arange(48.0).expand(1, 64, 48)
     alpha = ((x - 20) / 3).clamp(0, 1)
     red, green, blue = (
         torch.tensor(c).view(3, 1, 1).expand(3, 64, 48) for c in ((255.0, 0, 0), (0, 255.0, 0), (0, 0, 255.0))
     )
-    before = replace(arrays, rgb=alpha * red + (1 - alpha) * green, alpha=alpha, mask=alpha > 0.5)
-    after = replace_background(before, blue)
-    assert after.rgb[1].max() < 1e-3
-    assert torch.allclose(after.rgb, alpha * red + (1 - alpha) * blue, atol=1e-2)
+    after = replace_background(alpha * red + (1 - alpha) * green, alpha, blue)
+    assert after[1].max() < 1e-3
+    solid, none = alpha[0] == 1, alpha[0] == 0
+    assert torch.equal(after[:, solid], red[:, solid]) and torch.equal(after[:, none], blue[:, none])
+    light = [(after[c] / 255).clamp_min(0.04045).add(0.055).div(1.055).pow(2.4) for c in (0, 2)]
+    soft = ~solid & ~none
+    assert torch.allclose(light[0][soft], alpha[0][soft], atol=3e-3)  # the share of light, not of its encoding
+    assert torch.allclose(light[1][soft], 1 - alpha[0][soft], atol=3e-3)
+
+
+def test_a_thin_strand_keeps_its_own_colour():
+    """Where no opaque pixel is near, the picture's mixture is all there is."""
+    alpha = torch.zeros(1, 32, 24)
+    alpha[..., 12] = 0.4
+    rgb = torch.full((3, 32, 24), 90.0)
+    after = replace_background(rgb, alpha, torch.full((3, 40, 60), 90.0))
+    assert torch.allclose(after, rgb, atol=1e-3)
+
+
+def test_means_over_large_pixels_stay_on_their_surface():
+    """Noisy labels of a wall, four to one: a sixteenth of the noise's square is left, and none of the wall behind."""
+    camera = make_camera(width=256, height=256, focal_px=300.0)
+    arrays = arrays_of(ball_sample(make_recipe(camera)))
+    noise = 1e-3 * torch.randn(1, 256, 256, generator=torch.Generator().manual_seed(0))
+    depth = torch.full((1, 256, 256), 2.0) + noise
+    depth[..., 129:] += 1
+    arrays = replace(arrays, mask=torch.ones(1, 256, 256, dtype=bool), depth=depth)
+    made = resample(arrays, (64, 64), window((128, 128), (64, 64), 4.0, 0.0, False))
+    assert made.mask.all()
+    apart = (made.depth - made.depth.round()).abs()
+    assert apart.max() < 2e-3 and made.depth[0, :, :32].std() < 0.4e-3
+    assert torch.equal(made.depth.round()[0, 0], torch.tensor([2.0] * 32 + [3.0] * 32))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_give_whole_samples_of_the_frame(ball, preset):
     _, arrays = ball
-    seen = 0
+    recipe, seen = PRESETS[preset] or (lambda arrays, size, rng, plate: fit(arrays, size)), 0
     for seed in range(6):
-        plate = torch.full((3, 50, 90), 200.0)
-        made, again = (PRESETS[preset](arrays, (96, 64), np.random.default_rng(seed), plate) for _ in range(2))
+        plate = lambda: torch.full((3, 50, 90), 200.0)  # noqa: E731
+        made, again = (recipe(arrays, (96, 64), np.random.default_rng(seed), plate) for _ in range(2))
         assert made.rgb.shape == (3, 96, 64) and made.normal.shape == (3, 96, 64) and made.mask.shape == (1, 96, 64)
         assert torch.isfinite(made.rgb).all() and made.rgb.min() >= -1e-3 and made.rgb.max() <= 255.001
         assert (
@@ -203,7 +233,7 @@ def test_a_zoom_always_holds_the_person(ball):
     arrays = replace(arrays, mask=corner, depth=corner * 2.0)
     closest = Augment(zoom=(3.9, 4.0), zoomed=1.0, turn_deg=30, turned=0.5, flip=0.5)
     for seed in range(20):
-        assert augment(arrays, (160, 120), np.random.default_rng(seed), None, closest).mask.any()
+        assert augment(arrays, (80, 60), np.random.default_rng(seed), None, closest).mask.any()
 
 
 def test_colour_knows_nothing_of_labels_and_chance_is_an_argument(ball):

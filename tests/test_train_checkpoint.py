@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
 from safetensors.torch import save_file  # noqa: E402
 
-from train.checkpoint import CheckpointError, load_weights, open_model, read_weights, save_weights  # noqa: E402
+from train.checkpoint import CheckpointError, load_weights, named, open_model, read_weights, save_weights  # noqa: E402
 from train.model import build_model, initialise, spec_of  # noqa: E402
 from train.sapiens import SapiensSpec, resize_positions  # noqa: E402
 from train.sapiens2 import Sapiens2Spec  # noqa: E402
@@ -53,7 +53,7 @@ def test_a_model_says_what_it_is(tmp_path):
         open_model(save_weights(tmp_path / "plain", model, {}))
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module.", "model.", "module.model."])
 @pytest.mark.parametrize("nested", [True, False])
 def test_official_forms(tmp_path, prefix, nested):
     model, other = make(), make(seed=1)
@@ -103,6 +103,29 @@ def test_every_fault_is_named(tmp_path):
                  "decode_head.conv_seg.weight is [3, 8, 1, 1], not [1, 8, 1, 1]"):  # fmt: skip
         assert part in str(caught.value)
     assert "\n" not in str(caught.value) and torch.equal(before, target.backbone.pos_embed)
+
+
+def test_all_names_in_few_words():
+    names = [f"backbone.layers.{i}.ln1.{end}" for i in (0, 2, 3, 4) for end in ("weight", "bias")]
+    said = named([*names, "decode_head.conv_seg.bias", "backbone.blocks.7.attn.wq.weight"])
+    assert said == (
+        "backbone.blocks.7.attn.wq.weight, backbone.layers.{0,2..4}.ln1.bias, backbone.layers.{0,2..4}.ln1.weight, "
+        "decode_head.conv_seg.bias"
+    )
+
+
+def test_what_was_changed_is_said(tmp_path):
+    bare = {name.removeprefix("backbone."): t for name, t in make().backbone.state_dict().items()}
+    bare |= {"cls_token": torch.zeros(1, 1, 16), "pos_embed": torch.randn(1, 65, 16)}
+    torch.save(bare, tmp_path / "clean.pth")
+    said = load_weights(make(seed=1), read_weights(tmp_path / "clean.pth"), only_backbone=True)
+    assert said == ["cls_token dropped", "pos_embed 8x8 -> 6x4, bicubic"]
+
+
+def test_a_tensor_larger_than_its_memory_is_refused(tmp_path):
+    torch.save({"backbone.ln1.weight": torch.zeros(1).expand(2**40)}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"less memory than their shapes need: backbone\.ln1\.weight"):
+        read_weights(tmp_path / "a.pth")
 
 
 class Payload:

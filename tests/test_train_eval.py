@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import sys
 
 import numpy as np
 import OpenEXR
@@ -21,6 +22,7 @@ from train.evaluate import evaluate, score, summarise  # noqa: E402
 from train.examples import dataset_examples, example_of, folder_examples, folder_names  # noqa: E402
 from train.frame import place, place_camera, restore  # noqa: E402
 from train.model import build_model, initialise, spec_of  # noqa: E402
+from train.objective import canonical_points  # noqa: E402
 from train.output import write_maps  # noqa: E402
 from train.panel import depth_image, normal_image  # noqa: E402
 from train.predict import Maps, Predictor, unit  # noqa: E402
@@ -167,13 +169,20 @@ def test_tiles_cover_a_picture_without_seams():
 def test_eval_through_the_command_line(data, weights, tmp_path, capsys):
     figures = tmp_path / "figures.json"
     words = ["eval", "--checkpoint", str(weights["depth"]), "--data", str(data), "--json", str(figures)]
-    assert main([*words, "--worst", str(tmp_path / "worst.png")]) == 0
+    assert main([*words, "--worst", str(tmp_path / "worst.html")]) == 0
     said = capsys.readouterr().out
-    assert "3 images (test)" in said and "framing full" in said and "person person13" in said
+    assert all(part in said for part in ("3 images (test)", "framing full", "person person13"))
+    assert said.count("mean over images") == 2
     found = json.loads(figures.read_text())
     assert found["split"] == "test" and found["images"] == 3 and found["dataset_root"] == Dataset(data).root
-    with Image.open(tmp_path / "worst.png") as panel:
-        assert panel.height == 3 * 260
+    assert set(found["pooled"]) == {"depth_aligned", "depth_relative"} and set(found["groups"]["framing"]) == {
+        "full", "upper", "face"
+    }  # fmt: skip
+    page = (tmp_path / "worst.html").read_text()
+    assert [page.find(f"<b>{name}</b>") for name in found["worst"]["depth_aligned"]] == sorted(
+        page.find(f"<b>{name}</b>") for name in found["worst"]["depth_aligned"]
+    )
+    assert page.count("data:image/jpeg;base64,") == 3 and "person person14" in page and "<script" not in page
     assert main([*words, "--split", "all"]) == 0 and json.loads(figures.read_text())["images"] == 16
 
 
@@ -243,6 +252,74 @@ def test_predict_through_the_command_line(weights, tmp_path, capsys):
     assert f"element vertex {mask.sum()}".encode() in header and len(body) == 15 * mask.sum()
     x, y, z = struct.unpack("<3f", body[:12])
     assert np.isfinite([x, y, z]).all()
+
+
+def test_a_mask_may_be_one_picture(weights, tmp_path, capsys):
+    sample = training_sample(0, 60, 80)
+    for name, pixels in (("a", sample.rgb), ("b", sample.rgb), ("mask", sample.mask.astype(np.uint8) * 255)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    words = ["--checkpoint", str(weights["depth"]), "--out", str(tmp_path / "out"), "--format", "npy"]
+    words += ["--mask", str(tmp_path / "mask.png")]
+    assert main(["predict", str(tmp_path / "a.png"), *words]) == 0
+    assert np.array_equal(np.isfinite(np.load(tmp_path / "out" / "a.depth.npy")), sample.mask)
+    assert main(["predict", str(tmp_path / "a.png"), str(tmp_path / "b.png"), *words]) == 1
+    assert "for several give a folder" in capsys.readouterr().err
+
+
+def test_frames_of_a_video(weights, tmp_path, capsys):
+    av = pytest.importorskip("av", reason="no av: pip install synth[video]")
+    path = tmp_path / "walk.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 64, "yuv420p"
+        for index in range(5):
+            frame = av.VideoFrame.from_ndarray(training_sample(index).rgb, format="rgb24")
+            for packet in stream.encode(frame):
+                file.mux(packet)
+        for packet in stream.encode():
+            file.mux(packet)
+    words = [
+        "predict",
+        str(path),
+        "--checkpoint",
+        str(weights["normal"]),
+        "--out",
+        str(tmp_path / "out"),
+        "--batch",
+        "2",
+    ]
+    assert main([*words, "--format", "npy", "--batch", "2"]) == 0
+    assert "5 pictures, normal" in capsys.readouterr().out
+    made = sorted(p.name for p in (tmp_path / "out").glob("*.npy"))
+    assert made == [f"walk.{i:06d}.normal.npy" for i in range(5)]
+    first = np.load(tmp_path / "out" / made[0], allow_pickle=False)
+    assert first.shape == (64, 48, 3) and not np.array_equal(first, np.load(tmp_path / "out" / made[3]))
+    path.write_bytes(b"no video at all")
+    assert main(words) == 1 and "not a readable video" in capsys.readouterr().err
+
+
+def test_videos_without_pyav_say_what_to_install(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    words = ["predict", str(tmp_path / "a.mp4"), "--checkpoint", str(weights["normal"]), "--out", str(tmp_path / "o")]
+    assert main(words) == 1 and "pip install 'synth[video]'" in capsys.readouterr().err
+
+
+def test_points_are_metres(tmp_path):
+    """A head that says the canonical points of a wall 3 m away through a lens of 1.5 times the width: 3 m come out."""
+
+    class Wall(torch.nn.Module):
+        def forward(self, x):
+            height, width = x.shape[-2:]
+            z = torch.full((x.shape[0], 1, height, width), 3.0)
+            K = torch.tensor([[1.5 * width, 0, width / 2 - 0.5], [0, 1.5 * width, height / 2 - 0.5], [0, 0, 1]])
+            return canonical_points(z, K.expand(x.shape[0], 3, 3))
+
+    predictor = Predictor(Wall(), "pointmap", (64, 48), torch.device("cpu"), half=False)
+    (maps,) = predictor.predict([np.zeros((128, 96, 3), np.uint8)], 1)
+    assert np.allclose(maps.depth, 3, atol=1e-4) and maps.points.shape == (128, 96, 3)
+    across = maps.points[64, :, 0]  # half a width is a third of the depth
+    assert across[0] == pytest.approx(-1, abs=0.04) and across[-1] == pytest.approx(1, abs=0.04)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
-import torch.distributed as dist  # noqa: E402
-import torch.multiprocessing as processes  # noqa: E402
 from training import write_training_set  # noqa: E402
 
 from synth.errors import UserError  # noqa: E402
@@ -68,7 +66,7 @@ def test_every_task_trains_validates_and_writes_weights(data, tmp_path, task, ar
     line = read_log(tmp_path / "run", "validation.jsonl")[-1]
     assert line["images"] == 3 and line["best"] and (tmp_path / "run" / "pictures" / "0000002.png").is_file()
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert facts["dataset_root"] == meta["dataset_root"] and facts["torch"] == torch.__version__
+    assert facts["dataset_root"] == meta["dataset_root"] and facts["environment"]["torch"] == torch.__version__
 
 
 def command(data: Path, out: Path) -> list[str]:
@@ -111,39 +109,6 @@ def test_a_stop_saves_first(data, tmp_path):
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
 
 
-def _one_of_two(rank: int, out: str, values: dict, port: int) -> None:
-    torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), GLOO_SOCKET_IFNAME="lo")
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    try:
-        train(TrainConfig(**values), Path(out), Process(rank, 2, torch.device("cpu")))
-    finally:
-        dist.destroy_process_group()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_are_as_one_of_twice_the_batch(data, tmp_path, parallel):
-    """tiny2 has no dropout, whose draws would differ."""
-    one = config(data, arch="tiny2", batch=4, steps=2, save_every=1)
-    train(one, tmp_path / "one", ALONE)
-    two = one.model_copy(update={"batch": 2, "parallel": parallel})
-    processes.spawn(_one_of_two, (str(tmp_path / "two"), two.model_dump(), _free_port()), nprocs=2)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
-    norms = [[line["norm"] for line in read_log(tmp_path / name)] for name in ("one", "two")]
-    assert norms[1] == pytest.approx(norms[0], rel=1e-3)
-    a, b = (read_weights(find_weights(tmp_path / name)).tensors for name in ("one", "two"))
-    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-3  # AdamW's first steps are signs
-    processes.spawn(_one_of_two, (str(tmp_path / "two"), two.model_dump(), _free_port()), nprocs=2)  # resumes, ends
-
-
 def test_batches_add_up_to_a_step(data, tmp_path):
     train(config(data, arch="tiny2", batch=4, steps=2), tmp_path / "one", ALONE)
     train(config(data, arch="tiny2", batch=2, accumulate=2, steps=2), tmp_path / "two", ALONE)
@@ -183,6 +148,23 @@ def test_another_run_in_the_folder_is_refused(data, tmp_path):
         train(config(data, steps=1), tmp_path / "other", ALONE)
 
 
+def test_a_broken_gradient_leaves_the_last_sound_state(data, tmp_path, monkeypatch):
+    from train import trainer
+
+    forward, calls = trainer.forward, []
+
+    def broken(*arguments):
+        calls.append(1)
+        found = forward(*arguments)
+        return found | {"loss": found["loss"] * (torch.nan if len(calls) == 4 else 1)}
+
+    monkeypatch.setattr(trainer, "forward", broken)
+    with pytest.raises(UserError, match="step 4: the gradient's norm is nan"):
+        train(config(data, save_every=2, log_every=100), tmp_path / "run", ALONE)
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    assert state["step"] == 2 and all(torch.isfinite(t).all() for t in state["model"].values())
+
+
 def test_weights_to_begin_with(data, tmp_path):
     first = train(config(data, steps=1), tmp_path / "normal", ALONE)
     said = []
@@ -196,7 +178,8 @@ def test_weights_to_begin_with(data, tmp_path):
         ALONE,
         said.append,
     )
-    assert f"{first}: backbone; the head begins afresh" in said
+    assert any(line.startswith(f"{first}: backbone; the head begins afresh; ") for line in said)
+    assert any(line.endswith("tensors of its head left out") for line in said)
 
 
 def test_config_from_file_and_flags(tmp_path):
@@ -243,14 +226,3 @@ def test_averaged_weights_are_what_is_written(data, tmp_path):
 
 def test_steps_follow_from_epochs(data):
     assert make_plan(config(data, steps=None, epochs=2.5), 10 / 2).steps == 13
-
-
-@pytest.mark.ray
-def test_processes_through_ray(data, tmp_path):
-    words = command(data, tmp_path / "run")
-    words[words.index("12")] = "3"
-    (tmp_path / "train.py").write_text("raise SystemExit('a file of the user was imported for ours')")
-    done = subprocess.run([*words, "--workers", "2"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert len(losses(tmp_path / "run")) == 3 and "best.pth has the best weights" in done.stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == 2

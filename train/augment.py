@@ -1,7 +1,6 @@
 """Augmentation that is geometrically right: picture, labels and lens change together, once.
 
-One affine map says where each pixel of the result lies in the stored picture. The picture is filtered over that
-pixel's footprint; labels are looked up at its centre, among neighbours on the same surface, never across a silhouette.
+One similarity map says where each pixel of the result lies in the stored picture; `train.resample` looks both up there.
 Scaling and moving change K, not z; turning the picture turns normals as rolling the camera does.
 
 Every choice comes from the generator that is passed in. Named ranges, and the official recipes for comparison:
@@ -10,6 +9,7 @@ Every choice comes from the generator that is passed in. Named ranges, and the o
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from train.composite import replace_background
+from train.resample import Labels, sample_colour, sample_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,10 @@ class Arrays:
     """(1, H, W) float32, 0..1."""
     K: Tensor
     """(3, 3) float64, pixel centres at half-integer coordinates: the picture spans [0, W] x [0, H]."""
+
+
+#: Reads a picture to put behind people: (3, h, w) float32, 0..255.
+Plate = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,14 +75,14 @@ class Augment:
 
 
 def augment(
-    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Tensor | None, how: Augment
+    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Plate | None, how: Augment
 ) -> Arrays:
     """A sample as `how` says, in a frame of (H, W) = `size`.
 
-    plate: (3, h, w) float32 0..255 to put behind the person; None for none. The draws do not depend on it.
+    plate: what to put behind the person, read only if it is needed; None for none. The draws do not depend on it.
     """
     if rng.random() < how.plate and plate is not None:
-        arrays = replace_background(arrays, plate)
+        arrays = replace(arrays, rgb=replace_background(arrays.rgb, arrays.alpha, plate()))
     arrays = resample(arrays, size, _draw_window(arrays, size, how, rng))
     return replace(arrays, rgb=photometric(arrays.rgb, how, rng))
 
@@ -93,49 +100,14 @@ def whole(shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
 
 def resample(arrays: Arrays, size: tuple[int, int], picture_from_frame: np.ndarray) -> Arrays:
     """The sample as the frame sees it. picture_from_frame: (3, 3) similarity, perhaps mirrored."""
+    if arrays.rgb.shape[-2:] == torch.Size(size) and np.array_equal(picture_from_frame, np.eye(3)):
+        return arrays
     step = math.sqrt(abs(np.linalg.det(picture_from_frame[:2, :2])))
-    colour = _sample_colour(torch.cat([arrays.rgb, arrays.alpha * 255]), size, picture_from_frame, step)
-    mask, labels = _sample_labels(arrays, size, picture_from_frame, step)
-    turn = np.linalg.inv(picture_from_frame[:2, :2]) * step  # directions in the picture -> in the frame, y down
-    x, y = labels[1], -labels[2]
-    normal = torch.stack([turn[0, 0] * x + turn[0, 1] * y, -(turn[1, 0] * x + turn[1, 1] * y), labels[3]])
-    return Arrays(
-        rgb=colour[:3],
-        alpha=colour[3:] / 255,
-        mask=mask,
-        depth=labels[:1],
-        normal=torch.where(mask, F.normalize(normal, dim=0), 0.0).float(),
-        trust=labels[4:],
-        K=_move_lens(arrays.K, picture_from_frame, step),
-    )
-
-
-def replace_background(arrays: Arrays, plate: Tensor) -> Arrays:
-    """The person before another picture, by soft alpha, with no fringe of the old background.
-
-    plate: (3, h, w) 0..255; its middle is scaled to fill the picture.
-    """
-    height, width = arrays.rgb.shape[-2:]
-    scale = max(height / plate.shape[1], width / plate.shape[2])
-    behind = F.interpolate(
-        plate[None], (max(height, round(plate.shape[1] * scale)), max(width, round(plate.shape[2] * scale))),
-        mode="bilinear", antialias=True,
-    )[0]  # fmt: skip
-    top, left = (behind.shape[1] - height) // 2, (behind.shape[2] - width) // 2
-    behind = behind[:, top : top + height, left : left + width]
-    person = _grown(arrays.rgb, arrays.alpha >= 0.996)
-    return replace(arrays, rgb=arrays.alpha * person + (1 - arrays.alpha) * behind)
-
-
-def _grown(rgb: Tensor, opaque: Tensor, reach: int = 4) -> Tensor:
-    """The person's own colour carried outwards over the soft edge, where the picture holds a mixture."""
-    known, colour = opaque.float(), rgb * opaque
-    for _ in range(reach):
-        weight = F.avg_pool2d(known[None], 3, 1, 1)[0]
-        spread = F.avg_pool2d(colour[None], 3, 1, 1)[0] / weight.clamp_min(1e-6)
-        new = (known == 0) & (weight > 0)
-        colour, known = torch.where(new, spread, colour), torch.where(new, 1.0, known)
-    return torch.where(known > 0, colour, rgb)
+    colour = sample_colour(torch.cat([arrays.rgb, arrays.alpha * 255]), size, picture_from_frame, step)
+    stored = Labels(arrays.mask, arrays.depth, arrays.normal, arrays.trust)
+    labels = sample_labels(stored, float(arrays.K[0, 0]), size, picture_from_frame, step)
+    K = _move_lens(arrays.K, picture_from_frame, step)
+    return Arrays(colour[:3], colour[3:] / 255, labels.mask, labels.depth, labels.normal, labels.trust, K)
 
 
 def _draw_window(arrays: Arrays, size: tuple[int, int], how: Augment, rng: np.random.Generator) -> np.ndarray:
@@ -167,62 +139,6 @@ def _window(centre: tuple[float, float], size: tuple[int, int], step: float, tur
     moved[:2, :2] = linear
     moved[:2, 2] = np.asarray(centre) - linear @ [size[1] / 2, size[0] / 2]
     return moved
-
-
-def _centres(size: tuple[int, int], picture_from_frame: np.ndarray) -> tuple[Tensor, Tensor]:
-    """(H, W) u and (H, W) v in the picture of the frame's pixel centres."""
-    v, u = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5, indexing="ij")
-    m = picture_from_frame
-    return (
-        torch.from_numpy(m[0, 0] * u + m[0, 1] * v + m[0, 2]),
-        torch.from_numpy(m[1, 0] * u + m[1, 1] * v + m[1, 2]),
-    )
-
-
-def _sample_colour(colour: Tensor, size: tuple[int, int], picture_from_frame: np.ndarray, step: float) -> Tensor:
-    """(C, H, W) means over the frame's pixels: halved while they are larger than two, then 2 x 2 points in each."""
-    u_scale = 1.0
-    while step >= 2 and min(colour.shape[-2:]) >= 2:
-        colour = F.avg_pool2d(colour[None], 2, ceil_mode=True, count_include_pad=False)[0]
-        step, u_scale = step / 2, u_scale / 2
-    fine = 2 if step > 1 else 1
-    half = np.diag([1 / fine, 1 / fine, 1])
-    u, v = _centres((fine * size[0], fine * size[1]), picture_from_frame @ half)
-    grid = torch.stack([2 * u * u_scale / colour.shape[2] - 1, 2 * v * u_scale / colour.shape[1] - 1], dim=-1)
-    sampled = F.grid_sample(colour[None], grid[None].float(), mode="bilinear", align_corners=False)
-    return (F.avg_pool2d(sampled, fine) if fine > 1 else sampled)[0]
-
-
-def _sample_labels(
-    arrays: Arrays, size: tuple[int, int], picture_from_frame: np.ndarray, step: float
-) -> tuple[Tensor, Tensor]:
-    """((1, H, W) mask, (5, H, W) depth, normal, trust) at the frame's pixel centres.
-
-    Of the four neighbours those count that lie on the surface of the nearest one: depth apart by less than six pixels'
-    width and a centimetre. That is linear interpolation inside a surface and none across edges.
-    """
-    mask, values = arrays.mask, torch.cat([arrays.depth, arrays.normal, arrays.trust])
-    u, v = _centres(size, picture_from_frame)
-    left, top = torch.floor(u - 0.5), torch.floor(v - 0.5)
-    right_share, low_share = (u - 0.5 - left), (v - 0.5 - top)
-    height, width = mask.shape[-2:]
-    taps, weights, inside = [], [], []
-    for dy in (0, 1):
-        for dx in (0, 1):
-            column, row = (left + dx).long(), (top + dy).long()
-            within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            flat = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            taps.append(values.flatten(1)[:, flat])  # (5, H, W)
-            inside.append(within & mask.flatten()[flat])
-            weights.append((right_share if dx else 1 - right_share) * (low_share if dy else 1 - low_share))
-    weight, tap, hit = torch.stack(weights).float(), torch.stack(taps), torch.stack(inside)  # (4, ...)
-    nearest = weight.argmax(0, keepdim=True)
-    found = hit.gather(0, nearest)[0]
-    reference = tap[:, 0].gather(0, nearest)
-    tolerance = 0.01 + 6 * reference / float(arrays.K[0, 0])
-    weight = weight * (hit & ((tap[:, 0] - reference).abs() < tolerance))
-    mean = (tap * weight[:, None]).sum(0) / weight.sum(0).clamp_min(1e-6)
-    return found[None], torch.where(found, mean, 0.0)
 
 
 def _move_lens(K: Tensor, picture_from_frame: np.ndarray, step: float) -> Tensor:
@@ -269,10 +185,9 @@ def _colour_turned(rgb: Tensor, saturation: float, hue: float) -> Tensor:
 def _blurred(rgb: Tensor, sigma: float) -> Tensor:
     reach = math.ceil(3 * sigma)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    across = F.conv2d(F.pad(rgb[None], (reach, reach, 0, 0), mode="replicate"), kernel, groups=3)
-    down = F.pad(across, (0, 0, reach, reach), mode="replicate")
-    return F.conv2d(down, kernel.transpose(2, 3), groups=3)[0]
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    across = F.conv2d(F.pad(rgb[:, None], (reach, reach, 0, 0), mode="replicate"), kernel)  # channels as pictures
+    return F.conv2d(F.pad(across, (0, 0, reach, reach), mode="replicate"), kernel.transpose(2, 3))[:, 0]
 
 
 def _through_jpeg(rgb: Tensor, quality: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.augment import Arrays, Augment, photometric
+from train.augment import Arrays, Augment, Plate, photometric
 
 #: What happens to colour alone; the last argument of each recipe, so that geometry can be measured without it.
 V1_COLOUR = Augment(colour=0.5)
@@ -21,7 +21,7 @@ V2_COLOUR = Augment(colour=0.5, resample=0.2, blur=0.3, noise=0.3)
 
 
 def official_v1_depth(
-    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Tensor | None, colour: Augment = V1_COLOUR
+    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Plate | None, colour: Augment = V1_COLOUR
 ) -> Arrays:
     """Ratio 0.2..2, crop, stretched to the frame, turned up to 60 degrees, mirrored."""
     arrays = _crop_and_stretch(_paste(arrays, plate, rng), size, rng)
@@ -31,14 +31,14 @@ def official_v1_depth(
 
 
 def official_v1_normal(
-    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Tensor | None, colour: Augment = V1_COLOUR
+    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Plate | None, colour: Augment = V1_COLOUR
 ) -> Arrays:
     """The same without turning."""
     return _finish(_crop_and_stretch(_paste(arrays, plate, rng), size, rng), rng, 0.5, colour)
 
 
 def official_v2(
-    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Tensor | None, colour: Augment = V2_COLOUR
+    arrays: Arrays, size: tuple[int, int], rng: np.random.Generator, plate: Plate | None, colour: Augment = V2_COLOUR
 ) -> Arrays:
     """Scale 0.5..2 and crop at 30 % each, mirrored at 30 %, aspect kept, black around; a third is solarised."""
     if rng.random() < 0.3:
@@ -58,11 +58,11 @@ def official_v2(
     return replace(arrays, rgb=solarised) if rng.random() < 0.3 and colour is V2_COLOUR else arrays
 
 
-def _paste(arrays: Arrays, plate: Tensor | None, rng: np.random.Generator) -> Arrays:
+def _paste(arrays: Arrays, plate: Plate | None, rng: np.random.Generator) -> Arrays:
     """Another background by the hard mask."""
     if rng.random() >= 0.5 or plate is None:
         return arrays
-    behind = F.interpolate(plate[None], arrays.rgb.shape[-2:], mode="bilinear")[0]
+    behind = F.interpolate(plate()[None], arrays.rgb.shape[-2:], mode="bilinear")[0]
     return replace(arrays, rgb=torch.where(arrays.mask, arrays.rgb, behind))
 
 

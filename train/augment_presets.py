@@ -4,22 +4,22 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from torch import Tensor
 
-from train.augment import Arrays, Augment, augment
+from train.augment import Arrays, Augment, Plate, augment
 from train.augment_official import official_v1_depth, official_v1_normal, official_v2
 
-#: (sample, (H, W) of the frame, generator, picture to put behind or None) -> sample.
-Recipe = Callable[[Arrays, tuple[int, int], np.random.Generator, Tensor | None], Arrays]
+#: (sample, (H, W) of the frame, generator, reader of a picture to put behind or None) -> sample.
+Recipe = Callable[[Arrays, tuple[int, int], np.random.Generator, Plate | None], Arrays]
 
 OURS = Augment(
     zoom=(1.0, 2.5), zoomed=0.6, flip=0.5, turn_deg=20, turned=0.3, colour=0.4, blur=0.15, noise=0.2, jpeg=0.2,
     resample=0.15, plate=0.5,
 )  # fmt: skip
 
-PRESETS: dict[str, Recipe] = {
+#: None: pictures as they are, whole in the frame.
+PRESETS: dict[str, Recipe | None] = {
     "ours": partial(augment, how=OURS),
-    "none": partial(augment, how=Augment()),
+    "none": None,
     "official_v1_depth": official_v1_depth,
     "official_v1_normal": official_v1_normal,
     "official_v2": official_v2,

@@ -5,7 +5,10 @@ whole models and pretrained backbones. Out: what the official code loads, `.pth`
 """
 
 import json
+import math
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +25,9 @@ from train.sapiens import SapiensBackbone, resize_positions
 _META = "synth"
 #: Packages whose objects lie beside the tensors in official files: their statistics. They become inert.
 _EXTRAS = ("mmengine.", "numpy.", "builtins.getattr", "builtins.set", "collections.")
+_LAYER = re.compile(r"^(backbone\.(?:layers|blocks)\.)(\d+)(\..*)$", re.DOTALL)
 #: Wrappers whose names stand before parameters of wrapped models.
-_WRAPPERS = ("module.", "_orig_mod.")
-_SHOWN = 5
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 
 class CheckpointError(UserError):
@@ -49,23 +52,29 @@ def read_weights(path: Path) -> Weights:
     tensors = {_plain_name(name): tensor for name, tensor in tensors.items()}
     if not any(name.startswith(("backbone.", "decode_head.")) for name in tensors):
         tensors = {f"backbone.{name}": tensor for name, tensor in tensors.items()}  # a pretrained backbone
+    lying = [name for name, t in tensors.items() if t.numel() * t.itemsize > t.untyped_storage().nbytes()]
+    if lying:  # a stride of 0 makes a terabyte of four bytes
+        raise CheckpointError(f"{path}: less memory than their shapes need: {named(lying)}")
     broken = [name for name, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]
     if broken:
-        raise CheckpointError(f"{path}: NaN or infinite weights in {_some(broken)}")
+        raise CheckpointError(f"{path}: NaN or infinite weights in {named(broken)}")
     return Weights(path, tensors, meta, any(name.startswith("decode_head.") for name in tensors))
 
 
-def load_weights(model: DenseModel, weights: Weights, only_backbone: bool = False) -> None:
+def load_weights(model: DenseModel, weights: Weights, only_backbone: bool = False) -> list[str]:
     """Puts weights into a model, strictly: every missing, unexpected or reshaped tensor is named.
 
     only_backbone: the head keeps what it has. The class token of a v1 pretraining is dropped, and its positions are
-    resized to the model's. Raises CheckpointError; the model is then untouched.
+    resized to the model's. Returns what was done to the file's tensors, in words. Raises CheckpointError; the model is
+    then untouched.
     """
     wanted = model.state_dict()
-    found = dict(weights.tensors)
+    found, changes = dict(weights.tensors), []
     if isinstance(model.backbone, SapiensBackbone):
-        found = _without_class_token(found, model.backbone.grid)
+        found, changes = _without_class_token(found, model.backbone.grid)
     if only_backbone:
+        if weights.has_head:
+            changes.append(f"{sum(name.startswith('decode_head.') for name in found)} tensors of its head left out")
         wanted = {name: t for name, t in wanted.items() if name.startswith("backbone.")}
         found = {name: t for name, t in found.items() if name.startswith("backbone.")}
     missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
@@ -75,7 +84,7 @@ def load_weights(model: DenseModel, weights: Weights, only_backbone: bool = Fals
         if found[name].shape != wanted[name].shape
     ]
     wrong = [
-        f"{len(names)} {what}: {_some(sorted(names))}"
+        f"{len(names)} {what}: {named(names)}"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("reshaped", reshaped))
         if names
     ]
@@ -85,6 +94,7 @@ def load_weights(model: DenseModel, weights: Weights, only_backbone: bool = Fals
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])
+    return changes
 
 
 def save_weights(path: Path, model: DenseModel, meta: dict) -> Path:
@@ -139,7 +149,9 @@ def _read_pth(path: Path) -> tuple[dict[str, Tensor], dict]:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         refused = [name for name in named if not name.startswith(_EXTRAS)]
         if refused:
-            raise CheckpointError(f"{path}: names {_some(refused)}, which no file of weights needs; it is not loaded")
+            raise CheckpointError(
+                f"{path}: names {', '.join(refused[:5])}, which no file of weights needs; it is not loaded"
+            )
         with torch.serialization.safe_globals([(_Inert, name) for name in named]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except CheckpointError:
@@ -184,22 +196,41 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _without_class_token(tensors: dict[str, Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
+def _without_class_token(tensors: dict[str, Tensor], grid: tuple[int, int]) -> tuple[dict[str, Tensor], list[str]]:
     """Positions of a square pretraining grid, with or without a class token in front, become those of `grid`."""
-    tensors.pop("backbone.cls_token", None)
+    changes = ["cls_token dropped"] if tensors.pop("backbone.cls_token", None) is not None else []
     positions = tensors.get("backbone.pos_embed")
     if positions is None or positions.ndim != 3 or positions.shape[1] == grid[0] * grid[1]:
-        return tensors
-    side = int(positions.shape[1] ** 0.5)
+        return tensors, changes
+    side = math.isqrt(positions.shape[1])
     if positions.shape[1] == side**2 + 1:
         positions = positions[:, 1:]
-    if positions.shape[1] == side**2:
-        tensors["backbone.pos_embed"] = resize_positions(positions.float(), (side, side), grid)
-    elif positions.shape[1] == 64 * 48:  # a finetuned model of the official size
-        tensors["backbone.pos_embed"] = resize_positions(positions.float(), (64, 48), grid)
-    return tensors
+    stored = {side**2: (side, side), 64 * 48: (64, 48)}.get(positions.shape[1])  # 64 x 48: finetuned at 1024 x 768
+    if stored is not None:
+        tensors["backbone.pos_embed"] = resize_positions(positions.float(), stored, grid)
+        changes.append(f"pos_embed {stored[0]}x{stored[1]} -> {grid[0]}x{grid[1]}, bicubic")
+    return tensors, changes
 
 
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def named(names: Iterable[str]) -> str:
+    """All of them, those that differ in a layer's number as one: `backbone.layers.{0..23}.ln1.weight`."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        found = _LAYER.match(name)
+        before, number, after = found.groups() if found else (name, "-1", "")
+        numbers.setdefault((before, after), []).append(int(number))
+    return ", ".join(
+        before + (_ranges(found) if found[0] >= 0 else "") + after for (before, after), found in sorted(numbers.items())
+    )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`7`, `{0..23}` or `{0,2..5}`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    said = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
+    return said if said.isdigit() else f"{{{said}}}"

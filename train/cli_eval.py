@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split", choices=["train", "val", "test", "all"], default="test", help="default: test")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--worst", type=Path, metavar="FILE.png", help="write the worst images beside the truth")
+    parser.add_argument("--worst", type=Path, metavar="FILE.html", help="write a page of the worst images")
     parser.add_argument("--batch", type=int, default=4, help="pictures at a time (default: 4)")
     add_model_arguments(parser)
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             file.write((json.dumps(summary, indent=1) + "\n").encode())
         say(f"{args.json}: all figures")
     if args.worst:
-        _write_worst(args, summary, predictor, examples)
+        _write_worst(args, summary, predictor, examples, {row.name: row for row in rows})
     return 0
 
 
@@ -77,14 +77,16 @@ def open_predictor(args: argparse.Namespace):
 
 
 def table(summary: dict) -> Iterator[str]:
-    """Lines for people: pooled figures, then each group's."""
+    """Lines for people: pooled figures, means over images, then each group's, pooled."""
     yield f"{summary['images']} images ({summary['split']}), pooled over person pixels"
     for kind, figures in summary["pooled"].items():
         yield f"  {kind:<14} {_figures(figures)}"
+    for kind, figures in summary["per_image"].items():
+        yield f"  {kind:<14} {_figures(figures)}  mean over images"
     for group, values in summary["groups"].items():
         for value, figures in values.items():
             for kind in (k for k in figures if k != "images"):
-                yield f"  {group} {value:<18.18} {kind:<14} {_figures(figures[kind])}  of {figures['images']} images"
+                yield f"  {f'{group} {value}':<28.28} {kind:<14} {_figures(figures[kind])}; {figures['images']} images"
 
 
 def _figures(figures: dict) -> str:
@@ -120,12 +122,14 @@ def _examples(args: argparse.Namespace) -> tuple[int, Callable, dict]:
     )
 
 
-def _write_worst(args: argparse.Namespace, summary: dict, predictor, examples: Callable) -> None:
+def _write_worst(args: argparse.Namespace, summary: dict, predictor, examples: Callable, rows: dict) -> None:
     from train.evaluate import BEST
-    from train.panel import write_panel
+    from train.gallery import write_gallery
 
     kind, _ = BEST[predictor.task]
     shown = list(examples(summary["worst"].get(kind, [])))
-    if shown:
-        write_panel(args.worst, shown, list(predictor.predict((e.rgb for e in shown), args.batch)))
-        say(f"{args.worst}: the worst {len(shown)}, picture | truth | prediction | error")
+    made = predictor.predict((example.rgb for example in shown), args.batch)
+    worst = ((example, maps, rows[example.name]) for example, maps in zip(shown, made, strict=True))
+    title = f"{args.checkpoint}, {predictor.task}, on {args.data} ({summary['split']})"
+    count = write_gallery(args.worst, title, table(summary), worst)
+    say(f"{args.worst}: the worst {count}")

@@ -59,7 +59,7 @@ class TrainConfig(BaseModel):
     """Steps over which the learning rate rises; default: the schedule's."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of an average of the weights, e.g. 0.999, which is then what is validated and written; 0: none."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Of fresh weights, order, augmentation and dropout."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """bf16: matrix products in bfloat16, weights and losses in float32."""

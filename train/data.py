@@ -1,50 +1,30 @@
-"""A dataset as batches for a model: read by ranges, decoded in threads, augmented, in an order that can be resumed.
-
-Here and nowhere else stored arrays (HWC, OpenCV normals, half-integer pixel centres) become the models' (CHW, OpenGL
-normals, integer centres).
+"""A dataset as batches for a model: read by ranges, decoded in threads into memory that is used again, augmented, in an
+order that can be resumed. Next: `train.batch` for what a batch is.
 """
 
+import itertools
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
 
 from synth.errors import UserError
 from synth.picture import read_picture
 from synth.sample import Sample
 from synth.splits import SPLITS
 from synth.store import Dataset
-from train.augment import Arrays, fit
+from train.augment import Arrays, Plate, fit
 from train.augment_presets import Recipe
+from train.batch import Batch, Buffers, lens_of, write_arrays, write_sample
 
 #: Batches that are made ahead of the one in use.
-_AHEAD = 3
+_AHEAD = 2
 #: Shards whose samples are mixed: few enough that their files stay in the page cache, enough to mix well.
 _WINDOW = 8
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B samples in the models' conventions, in CPU memory."""
-
-    rgb: Tensor
-    """(B, 3, H, W) uint8, sRGB-encoded."""
-    mask: Tensor
-    """(B, 1, H, W) bool: person pixels that carry labels."""
-    depth: Tensor
-    """(B, 1, H, W) float32, planar z, metres; 0 outside the mask."""
-    normal: Tensor
-    """(B, 3, H, W) float32, unit, OpenGL camera frame (x right, y up, z towards the camera); 0 outside the mask."""
-    trust: Tensor
-    """(B, 1, H, W) float32, 0..1; 1 where the dataset stores none."""
-    K: Tensor
-    """(B, 3, 3) float32, pixel centres at integer coordinates."""
-    index: Tensor
-    """(B,) int64, the samples' ids."""
 
 
 def split_positions(dataset: Dataset, split: str) -> np.ndarray:
@@ -71,19 +51,17 @@ def find_plates(folder: str | None) -> tuple[Path, ...]:
 
 def arrays_of(sample: Sample) -> Arrays:
     """A stored sample as what `train.augment` works on."""
-    camera, mask = sample.recipe.camera, torch.from_numpy(sample.mask)[None]
-    depth = torch.from_numpy(np.ascontiguousarray(sample.depth_m, np.float32))[None]
-    normal = torch.from_numpy(sample.normal.astype(np.float32) * np.array([1, -1, -1], np.float32)).permute(2, 0, 1)
-    trust = mask.float() if sample.trust is None else torch.from_numpy(sample.trust)[None].float() / 255
-    f, (u, v) = camera.focal_px, camera.center_px
+    mask = torch.from_numpy(sample.mask)[None]
+    normal = torch.from_numpy(sample.normal).permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+    normal[1:].neg_()  # OpenCV's camera frame to OpenGL's
     return Arrays(
         rgb=torch.from_numpy(sample.rgb).permute(2, 0, 1).float(),  # (3, H, W)
         alpha=torch.from_numpy(sample.alpha)[None].float() / 255,
         mask=mask,
-        depth=torch.where(mask, depth, 0.0),
-        normal=torch.where(mask, normal, 0.0),
-        trust=trust,
-        K=torch.tensor([[f, 0, u], [0, f, v], [0, 0, 1]], dtype=torch.float64),
+        depth=torch.from_numpy(sample.depth_m)[None].masked_fill(~mask, 0.0),
+        normal=normal,
+        trust=mask.float() if sample.trust is None else torch.from_numpy(sample.trust)[None].float() / 255,
+        K=lens_of(sample),
     )
 
 
@@ -92,14 +70,20 @@ def order_of_epoch(shards: np.ndarray, seed: int, epoch: int, window: int = _WIN
 
     shards: (N,) which shard holds each sample. A function of (seed, epoch) alone.
     """
-    rng = np.random.default_rng([seed, epoch])
-    held = [np.flatnonzero(shards == shard) for shard in rng.permutation(np.unique(shards))]
+    rng = _generator(seed, epoch)
+    sorted_, first = np.argsort(shards, kind="stable"), np.unique(np.sort(shards), return_index=True)[1]
+    held = np.split(sorted_, first[1:])
+    held = [held[i] for i in rng.permutation(len(held))]
     mixed = [rng.permutation(np.concatenate(held[i : i + window])) for i in range(0, len(held), window)]
     return np.concatenate(mixed)
 
 
-class Loader:
-    """Batches of a dataset's samples at some positions, for one of several processes."""
+class Loader(IterableDataset):
+    """Batches of a dataset's samples at some positions, for one of several processes.
+
+    Number s is a pure function of (seed, s, rank, world). All processes together walk through one epoch after the
+    other, each a permutation: nothing is left out, a batch may hold the end of one epoch and the beginning of the next.
+    """
 
     def __init__(
         self,
@@ -107,44 +91,51 @@ class Loader:
         positions: np.ndarray,
         batch: int,
         size: tuple[int, int],
-        recipe: Recipe,
+        recipe: Recipe | None,
         seed: int,
         threads: int,
         rank: int = 0,
         world: int = 1,
         plates: tuple[Path, ...] = (),
+        start: int = 0,
     ):
-        """size: (H, W) of the batches. plates: photos that `recipe` may put behind people."""
+        """size: (H, W) of the batches. recipe: None for pictures as they are. plates: photos it may put behind people.
+
+        start: number of the first batch of `iter`, which is for torch's DataLoader (`batch_size=None`): its workers
+        deal the numbers out among themselves, and their order is kept.
+        """
         self._dataset, self._positions, self._batch, self._size = dataset, np.asarray(positions), batch, size
         self._recipe, self._seed, self._threads, self._rank, self._world = recipe, seed, threads, rank, world
-        self._plates = plates
-        self._shards = dataset.shard_numbers[self._positions]
+        self._plates, self._start = plates, start
+        self._shards, self._buffers = dataset.shard_numbers[self._positions], Buffers(batch, size)
         self._order: tuple[int, np.ndarray] | None = None
 
-    def batches(self, start: int) -> Iterator[Batch]:
-        """Endless batches from number `start` on. Number s is a pure function of (seed, s, rank, world).
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        return self.batches(self._start + (worker.id if worker else 0), worker.num_workers if worker else 1)
 
-        All processes together walk through one epoch after the other, each a permutation: nothing is left out, a batch
-        may hold the end of one epoch and the beginning of the next. Closing the iterator ends its threads.
+    def batches(self, start: int, step: int = 1) -> Iterator[Batch]:
+        """Endless batches number start, start + step, ...; closing the iterator ends its threads.
+
+        A batch's memory is used again once no tensor of it is held.
         """
-        numbers = iter(range(start, 2**62))
-        with ThreadPoolExecutor(self._threads, "decode") as pool:
-            ahead: list[list[Future]] = []
+        numbers = itertools.count(start, step)
+        # A core for a thread: torch would else share each picture's arithmetic among all cores.
+        with ThreadPoolExecutor(self._threads, "decode", torch.set_num_threads, (1,)) as pool:
+            ahead: deque[tuple[Batch, list[Future]]] = deque()
             try:
                 while True:
                     while len(ahead) < _AHEAD:
-                        ahead.append([pool.submit(self._make, place) for place in self._places(next(numbers))])
-                    yield _stacked([future.result() for future in ahead.pop(0)])
+                        batch, places = self._buffers.take(), self._places(next(numbers))
+                        ahead.append((batch, [pool.submit(self._make, *p, batch, i) for i, p in enumerate(places)]))
+                    batch, made = ahead.popleft()
+                    for future in made:
+                        future.result()
+                    yield batch
+                    del batch  # or the buffer would be held while the next one is taken
             finally:
-                for future in (f for futures in ahead for f in futures):
+                for future in (f for _, futures in ahead for f in futures):
                     future.cancel()
-
-    def once(self) -> Iterator[Batch]:
-        """Every sample of this process once, in order of positions, whole in the frame; the last batch is smaller."""
-        mine = self._positions[self._rank :: self._world]
-        with ThreadPoolExecutor(self._threads, "decode") as pool:
-            for i in range(0, len(mine), self._batch):
-                yield _stacked(list(pool.map(self._make_plain, mine[i : i + self._batch])))
 
     def _places(self, number: int) -> list[tuple[int, int]]:
         """(epoch, position) of a batch's samples."""
@@ -156,32 +147,27 @@ class Loader:
             places.append((epoch, int(self._positions[self._order[1][i]])))
         return places
 
-    def _make(self, place: tuple[int, int]) -> tuple[int, Arrays]:
-        epoch, position = place
-        sample = self._dataset.read(position)
-        rng = np.random.default_rng([self._seed, epoch, sample.recipe.index])
-        plate = None
-        if self._plates:
-            pixels = read_picture(self._plates[rng.integers(len(self._plates))])
-            plate = torch.from_numpy(pixels).permute(2, 0, 1).float()  # (3, h, w)
-        return sample.recipe.index, self._recipe(arrays_of(sample), self._size, rng, plate)
+    def _make(self, epoch: int, position: int, batch: Batch, i: int) -> None:
+        sample = self._dataset.read(position, lean=True)
+        if self._recipe is None and sample.instance.shape == self._size:
+            write_sample(batch, i, sample)
+            return
+        arrays, index = arrays_of(sample), sample.recipe.index
+        if self._recipe is None:
+            arrays = fit(arrays, self._size)
+        else:
+            rng = _generator(self._seed, epoch, index)
+            arrays = self._recipe(arrays, self._size, rng, self._plate(rng))
+        write_arrays(batch, i, arrays, index)
 
-    def _make_plain(self, position: int) -> tuple[int, Arrays]:
-        sample = self._dataset.read(int(position))
-        return sample.recipe.index, fit(arrays_of(sample), self._size)
+    def _plate(self, rng: np.random.Generator) -> Plate | None:
+        """Reads one of the photos, no larger than needed."""
+        if not self._plates:
+            return None
+        path = self._plates[rng.integers(len(self._plates))]
+        return lambda: torch.from_numpy(read_picture(path, least=max(self._size))).permute(2, 0, 1).float()
 
 
-def _stacked(samples: list[tuple[int, Arrays]]) -> Batch:
-    """A batch of samples of one size."""
-    arrays = [a for _, a in samples]
-    K = torch.stack([a.K for a in arrays])
-    K[:, :2, 2] -= 0.5  # pixel centres at integers
-    return Batch(
-        rgb=torch.stack([a.rgb for a in arrays]).round().clamp(0, 255).to(torch.uint8),
-        mask=torch.stack([a.mask for a in arrays]),
-        depth=torch.stack([a.depth for a in arrays]),
-        normal=torch.stack([a.normal for a in arrays]),
-        trust=torch.stack([a.trust for a in arrays]),
-        K=K.float(),
-        index=torch.tensor([index for index, _ in samples]),
-    )
+def _generator(seed: int, *what: int) -> np.random.Generator:
+    """Of one epoch's order, or of one sample in one epoch."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=what))

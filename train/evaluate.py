@@ -31,7 +31,8 @@ Predict = Callable[[Iterable[np.ndarray]], Iterator[Maps]]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """The figures of one image; `errors` by kind: depth, depth_aligned (after scale and shift), normal."""
+    """The figures of one image; `errors` by kind: depth_aligned (after scale and shift), depth (metres as predicted) or
+    depth_relative (the same of a task without metres), normal."""
 
     name: str
     groups: dict[str, str]
@@ -79,8 +80,8 @@ def _row(maps: Maps, example: Example, task: str) -> Row:
     if maps.depth is not None and example.depth is not None:
         aligned = align_depth(maps.depth, example.depth, example.mask)
         errors["depth_aligned"] = depth_error(aligned, example.depth, example.mask)
-        if task == "pointmap":  # only metric depth means something as it is
-            errors["depth"] = depth_error(maps.depth, example.depth, example.mask)
+        kind = "depth" if task == "pointmap" else "depth_relative"  # whose unit is the model's own
+        errors[kind] = depth_error(maps.depth, example.depth, example.mask)
     if maps.normal is not None and example.normal is not None:
         angles = normal_angles(maps.normal, example.normal, example.mask)
         errors["normal"], histogram = normal_error(angles), angle_histogram(angles)

@@ -88,6 +88,17 @@ def normal_gradient(prediction: Tensor, target: Tensor, mask: Tensor, depth: Ten
     return total
 
 
+def normal_gradient_pooled(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`normal_gradient` as the official Sapiens2 training has it: over all pairs of the batch inside the mask, those at
+    steps of depth too."""
+    total = prediction.new_zeros((), dtype=torch.float32)
+    prediction, target = _quiet(prediction, mask), _quiet(target, mask)
+    for axis in (2, 3):
+        error = torch.diff(prediction, dim=axis) - torch.diff(target, dim=axis)
+        total = total + _pooled_mean(error.pow(2).sum(1, keepdim=True), _pairs(mask, axis))
+    return total
+
+
 def points_l1(prediction: Tensor, target: Tensor, mask: Tensor, scales: int = 1) -> Tensor:
     """`l1` of points (canonical units) over each image's mean depth, both clamped to 4 of it.
 
@@ -121,10 +132,16 @@ def points_on_rays(prediction: Tensor, K: Tensor, mask: Tensor) -> Tensor:
     return _image_mean((prediction[:, :2] - rays * prediction[:, 2:]).abs().sum(1, keepdim=True), mask).mean()
 
 
-def points_normal(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Of the normals that points (metres) make with their neighbours: 1 - cosine, and mean |difference|."""
+def points_normal(prediction: Tensor, target: Tensor, mask: Tensor, jump_m: float = torch.inf) -> Tensor:
+    """Of the normals that points (metres) make with their neighbours: 1 - cosine, and mean |difference|.
+
+    jump_m: where the target's neighbours are further apart in depth there is no surface between them.
+    """
     ours, theirs = (_normals_of(_quiet(points, mask)) for points in (prediction, target))
     both = mask[..., 1:, :-1] * mask[..., :-1, 1:] * mask[..., :-1, :-1]
+    z = _quiet(target[:, 2:], mask)
+    steps = [(z[..., 1:, :-1] - z[..., :-1, :-1]).abs(), (z[..., :-1, 1:] - z[..., :-1, :-1]).abs()]
+    both = both * (torch.maximum(*steps) < jump_m)
     spread = (ours - theirs).abs().mean(1, keepdim=True)
     return _image_mean(_one_minus_cosine(ours, theirs, both) + spread, both).mean()
 

@@ -17,9 +17,13 @@ WEIGHTS: dict[tuple[str, str], dict[str, float]] = {
     ("depth", "official_v1"): {"silog": 1.0},
     ("normal", "ours"): {"cosine": 1.0, "l1": 1.0, "gradient": 0.5},
     ("normal", "official_v1"): {"cosine_pooled": 1.0, "l1_pooled": 1.0},
-    ("normal", "official_v2"): {"cosine_pooled": 10.0, "l1_pooled": 1.0, "gradient": 10.0},
+    ("normal", "official_v2"): {"cosine_pooled": 10.0, "l1_pooled": 1.0, "gradient_pooled": 10.0},
     ("pointmap", "ours"): {
         "points": 2.0, "points_twice": 1.0, "silog": 1.0, "rays": 1.0, "shape": 1.0, "normals": 2.0, "scale": 4.0,
+    },
+    ("pointmap", "official_v2"): {
+        "points": 2.0, "points_twice": 1.0, "silog": 1.0, "rays": 1.0, "shape": 1.0, "normals_everywhere": 2.0,
+        "scale": 4.0,
     },
 }  # fmt: skip
 
@@ -99,6 +103,7 @@ def _normal_terms(prediction: Tensor, labels: Labels) -> dict:
         "cosine": lambda: losses.cosine(p, labels.normal, weight),
         "l1": lambda: losses.l1(p, labels.normal, weight),
         "gradient": lambda: losses.normal_gradient(p, labels.normal, weight, labels.depth),
+        "gradient_pooled": lambda: losses.normal_gradient_pooled(p, labels.normal, labels.mask),
         "cosine_pooled": lambda: losses.cosine_pooled(p, labels.normal, labels.mask),
         "l1_pooled": lambda: losses.l1_pooled(p, labels.normal, labels.mask),
     }
@@ -108,13 +113,14 @@ def _pointmap_terms(prediction: tuple[Tensor, Tensor], labels: Labels) -> dict:
     p, scale = fit(prediction[0], labels.mask.shape[-2:]), prediction[1].float()
     target, true_scale = canonical_points(labels.depth, labels.K)
     weight = labels.mask * labels.trust
-    metric = p / scale.clamp_min(1e-3).view(-1, 1, 1, 1)
+    metric, truth = p / scale.clamp_min(1e-3).view(-1, 1, 1, 1), target / true_scale.view(-1, 1, 1, 1)
     return {
         "points": lambda: losses.points_l1(p, target, weight),
         "points_twice": lambda: losses.points_l1(p, target, weight, scales=2),
         "silog": lambda: losses.silog(p[:, 2:], target[:, 2:], weight, floor=1e-4),
         "rays": lambda: losses.points_on_rays(p, labels.K, weight),
         "shape": lambda: losses.points_shift_invariant_l1(p, target, weight),
-        "normals": lambda: losses.points_normal(metric, target / true_scale.view(-1, 1, 1, 1), weight),
+        "normals": lambda: losses.points_normal(metric, truth, weight, jump_m=0.05),
+        "normals_everywhere": lambda: losses.points_normal(metric, truth, weight),
         "scale": lambda: losses.scale_l1(scale, true_scale),
     }

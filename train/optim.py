@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -28,13 +28,30 @@ class Schedule:
     betas: tuple[float, float] = (0.9, 0.999)
 
 
-#: `official_*`: section 5 of the released configurations; layer decay and clip of Sapiens2 are those of 0.4b.
+#: `official_*`: as in the released configurations; what Sapiens2's change with the size: `schedule_of`.
 PRESETS = {
     "official_v1": Schedule(),
     "official_v2": Schedule(layer_decay=0.8, warmup=500, clip=2.0),
     "ours": Schedule(shape="cosine"),
     "scratch": Schedule(lr=1e-3, weight_decay=0.05, layer_decay=1.0, warmup=200, shape="cosine"),
 }
+
+
+#: By architecture: layer decay, clip for normal, clip for pointmap, learning rate.
+_OFFICIAL_V2 = {
+    "sapiens2_0.4b": (0.8, 2.0, 2.0, 5e-4),
+    "sapiens2_0.8b": (0.85, 4.0, 2.0, 5e-4),
+    "sapiens2_1b": (0.9, 4.0, 4.0, 5e-4),
+    "sapiens2_5b": (0.94, 4.0, 4.0, 1e-4),
+}
+
+
+def schedule_of(name: str, arch: str, task: str) -> Schedule:
+    """A preset, `official_v2` with the figures of the architecture's own configuration (0.4b's where it has none)."""
+    if name != "official_v2":
+        return PRESETS[name]
+    decay, normal, pointmap, lr = _OFFICIAL_V2.get(arch, _OFFICIAL_V2["sapiens2_0.4b"])
+    return replace(PRESETS[name], layer_decay=decay, clip=normal if task == "normal" else pointmap, lr=lr)
 
 
 def rate_at(schedule: Schedule, step: int, steps: int) -> float:

@@ -13,11 +13,15 @@ from train.panel import depth_image, normal_image
 from train.predict import Maps
 
 
-def read_mask(folder: Path, name: str, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool of `folder/name.png`: set where it is not black. Raises UserError."""
-    mask = read_picture(folder / f"{name}.png", "L") > 127
+def read_mask(place: Path, name: str, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool of the picture `place`, or `place/name.png` of a folder: set where it is brighter than half.
+
+    Raises UserError.
+    """
+    path = place / f"{name}.png" if place.is_dir() else place
+    mask = read_picture(path, "L") > 127
     if mask.shape != shape:
-        raise UserError(f"{folder / name}.png: is {mask.shape}, its picture {shape} (height, width)")
+        raise UserError(f"{path}: is {mask.shape}, its picture {shape} (height, width)")
     return mask
 
 

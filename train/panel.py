@@ -12,6 +12,8 @@ from train.examples import Example
 from train.metrics import align_depth
 from train.predict import Maps, unit
 
+#: What a row shows, from left to right.
+COLUMNS = "picture | truth | prediction | error (white: 45 degrees, or a quarter of the depth's own range)"
 #: Errors shown as white: degrees, and metres over the depth's own range.
 _WHITE_DEG, _WHITE_SHARE = 45.0, 0.25
 _GL = np.array([1, -1, -1], np.float32)
@@ -19,7 +21,7 @@ _GL = np.array([1, -1, -1], np.float32)
 
 def write_panel(path: Path, examples: list[Example], maps: list[Maps], height: int = 256) -> None:
     """A PNG with a row per example, all rows `height` pixels tall."""
-    rows = [_row(example, made, height) for example, made in zip(examples, maps, strict=True)]
+    rows = [panel_row(example, made, height) for example, made in zip(examples, maps, strict=True)]
     width = max(row.shape[1] for row in rows)
     rows = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0))) for row in rows]
     path.parent.mkdir(exist_ok=True)
@@ -41,7 +43,8 @@ def normal_image(normal: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return normal_picture(normal * _GL) * mask[..., None].astype(np.uint8)
 
 
-def _row(example: Example, maps: Maps, height: int) -> np.ndarray:
+def panel_row(example: Example, maps: Maps, height: int) -> np.ndarray:
+    """(height, W, 3) uint8: `COLUMNS`. Depth in the colours of the truth's own range, after scale and shift."""
     mask, tiles = example.mask, [example.rgb]
     if maps.normal is not None and example.normal is not None:
         cosine = (unit(example.normal) * maps.normal).sum(-1).clip(-1, 1)

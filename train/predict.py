@@ -49,8 +49,8 @@ class Predictor:
         prediction = self.forward(frames)
         for i, (_, where) in enumerate(held):
             if self.task == "pointmap":
-                points, scale = prediction[0][i] / prediction[1][i].clamp_min(1e-3), prediction[1][i]
-                yield _points_maps(restore(points, where, self.size), scale)
+                metres = restore(prediction[0][i] / prediction[1][i].clamp_min(1e-3), where, self.size)
+                yield Maps(depth=np.ascontiguousarray(metres[..., 2]), points=metres)
             elif self.task == "depth":
                 yield Maps(depth=restore(prediction[i], where, self.size)[..., 0])
             else:
@@ -73,7 +73,3 @@ def unit(normal: np.ndarray) -> np.ndarray:
     """(H, W, 3) vectors at unit length; zero stays zero."""
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     return normal / np.where(length > 1e-6, length, np.inf)
-
-
-def _points_maps(points: np.ndarray, scale: Tensor) -> Maps:
-    return Maps(depth=np.ascontiguousarray(points[..., 2]), points=points)

@@ -1,16 +1,19 @@
 """The folder of a training run: what it holds, written whole or not at all.
 
-config.yaml        the effective config                 last.pt         where it stands, to go on from
-run.json           dataset root, versions, revision     best.*          weights of the best validation
-log.jsonl          a line of losses now and then        final.*         weights at the end
-validation.jsonl   a line of figures per validation     pictures/       what validation saw
+config.yaml        the effective config                  last.pt         where it stands, to go on from
+run.json           dataset root, revision, environment   best.*          weights of the best validation
+log.jsonl          a line of losses now and then         final.*         weights at the end
+validation.jsonl   a line of figures per validation      pictures/       what validation saw
 tensorboard/       the same, where TensorBoard is installed
 """
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,26 +27,28 @@ from train.process import Process
 
 LAST = "last.pt"
 _LOG = "log.jsonl"
+#: What a run's figures may depend on.
+_PACKAGES = ("synth", "torch", "numpy", "pillow", "OpenEXR", "safetensors", "ray")
 
 
 def open_run(out: Path, config: TrainConfig, dataset: Dataset, process: Process) -> None:
     """Makes the folder, or finds the same run in it. Raises UserError when it holds another run or other data."""
     out.mkdir(parents=True, exist_ok=True)
-    facts = _facts(config, dataset, process)
     if (out / "config.yaml").is_file():
         known = TrainConfig.model_validate(yaml.safe_load((out / "config.yaml").read_text()))
         changed = differences(known, config)
         if changed:
             raise UserError(f"{out}: holds another run ({'; '.join(changed)}); use another --out, or the same options")
         root = json.loads((out / "run.json").read_text())["dataset_root"]
-        if root != facts["dataset_root"]:
+        if root != dataset.root:
             raise UserError(
-                f"{out}: was begun on root {root[:12]} of {config.data}, which now has {facts['dataset_root'][:12]}; "
+                f"{out}: was begun on root {root[:12]} of {config.data}, which now has {dataset.root[:12]}; "
                 "use another --out, or name the version (DATASET@1.0.0)"
             )
         return
     if any(path.name not in ("tensorboard",) for path in out.iterdir()):
         raise UserError(f"{out}: holds something that is no training run; use another --out")
+    facts = _facts(config, dataset, process)
     _write(out / "run.json", json.dumps(facts, indent=1, sort_keys=True) + "\n")
     _write(out / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
@@ -83,24 +88,55 @@ def find_weights(place: Path) -> Path:
     raise UserError(f"{place}: holds no best.* or final.* weights; train longer, or name a file")
 
 
+@contextmanager
+def tensorboard(out: Path, step: int, process: Process) -> Iterator[Callable[[dict, int], None]]:
+    """Writes scalars for TensorBoard where it is installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        SummaryWriter = None
+    writer = SummaryWriter(out / "tensorboard", purge_step=step) if SummaryWriter and process.main else nullcontext()
+    with writer:
+
+        def write(values: dict, at: int) -> None:
+            if SummaryWriter and process.main:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, at)
+
+        yield write
+
+
 def _facts(config: TrainConfig, dataset: Dataset, process: Process) -> dict:
     gpu = torch.cuda.get_device_name(process.device) if process.device.type == "cuda" else None
     return {
         "dataset": config.data,
         "dataset_root": dataset.root,
         "samples": len(dataset),
+        "init_sha256": _sha256(Path(config.init)) if config.init else None,
         "processes": process.world,
-        "device": gpu or platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "synth": _installed(),
         "revision": _revision(),
+        "environment": {
+            "device": gpu or platform.processor() or platform.machine(),
+            "cpus": os.cpu_count(),
+            "cuda": torch.version.cuda,
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            **{name: _installed(name) for name in _PACKAGES},
+        },
     }
 
 
-def _installed() -> str:
+def _sha256(path: Path) -> str | None:
     try:
-        return version("synth")
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None  # reading the weights says why
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
     except PackageNotFoundError:
         return "not installed"
 

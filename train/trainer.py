@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,19 +19,20 @@ from synth.errors import UserError
 from synth.pipeline_stop import Stopped, stop_requests
 from synth.store import Dataset, open_version
 from train.augment_presets import PRESETS as AUGMENTS
+from train.batch import Batch
 from train.checkpoint import CheckpointError, load_weights, read_weights, save_weights
 from train.config import TrainConfig
-from train.data import Batch, Loader, find_plates, split_positions
+from train.data import Loader, find_plates, split_positions
 from train.evaluate import evaluate, score, summarise
 from train.examples import dataset_examples
 from train.model import DenseModel, build_model, initialise, normalise, spec_of
 from train.objective import Labels, losses_of, presets_of
 from train.optim import PRESETS as SCHEDULES
-from train.optim import Schedule, make_optimizer, set_rate
+from train.optim import Schedule, make_optimizer, schedule_of, set_rate
 from train.panel import write_panel
 from train.predict import Predictor
 from train.process import Process, share
-from train.run_folder import LAST, add_line, begin_log, open_run
+from train.run_folder import LAST, add_line, begin_log, find_weights, open_run, tensorboard
 from train.state import Average, Progress, load_state, save_state, whole_weights
 
 #: Rows of a validation's picture.
@@ -91,7 +92,7 @@ def train(
         finally:
             batches.close()
     run.finish()
-    return _weights_file(out, "best") or _weights_file(out, "final")
+    return find_weights(out) if process.main else None
 
 
 @dataclass
@@ -127,7 +128,7 @@ class _Run:
 def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopped | None], on_step: OnStep) -> None:
     config, plan, at, process = run.config, run.plan, run.at, run.process
     run.shared.train()
-    with _tensorboard(run.out, at.step, process) as write:
+    with tensorboard(run.out, at.step, process) as write:
         while at.step < plan.steps:
             started = time.monotonic()
             rate = set_rate(run.optimizer, plan.schedule, at.step, plan.steps)
@@ -143,12 +144,11 @@ def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopp
             run.average.update()
             at.step += 1
 
+            every = (config.log_every, config.validate_every, config.save_every)
+            if at.step == plan.steps or any(at.step % n == 0 for n in every):  # before anything is written of it
+                _check_finite(norm, at.step, run.out)
             if at.step % config.log_every == 0 or at.step == plan.steps:
                 facts = _logged(losses, norm, process)
-                if not math.isfinite(facts["loss"]):
-                    raise UserError(
-                        f"step {at.step}: the loss is {facts['loss']}; go on from {run.out} with a lower --lr"
-                    )
                 if process.main:
                     add_line(run.out, {"step": at.step, **facts, "lr": rate, "seconds": time.monotonic() - started})
                     write({f"train/{name}": value for name, value in facts.items()} | {"train/lr": rate}, at.step)
@@ -160,6 +160,7 @@ def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopp
             if process.world == 1 or at.step % config.log_every == 0:  # processes agree on it, which costs time
                 stopped = asked_to_stop()
                 if any(process.gather(stopped is not None)):
+                    _check_finite(norm, at.step, run.out)
                     run.save()
                     raise stopped or Stopped(signal.SIGTERM)
 
@@ -167,10 +168,8 @@ def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopp
 def forward(model: nn.Module, batch: Batch, config: TrainConfig, device: torch.device) -> dict[str, torch.Tensor]:
     """Losses of a batch by name, weighted, and their sum as `loss`."""
     half = config.precision == "bf16"
-    rgb = batch.rgb.to(device, non_blocking=True)
-    labels = Labels(
-        *(getattr(batch, name).to(device, non_blocking=True) for name in ("mask", "depth", "normal", "trust", "K"))
-    )
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in vars(batch).items() if name != "index"}
+    rgb, labels = moved.pop("rgb"), Labels(**moved | {"trust": moved["trust"].float() / 255})
     with torch.autocast(device.type, torch.bfloat16, enabled=half):
         prediction = model(normalise(rgb))
     return losses_of(config.task, config.losses, prediction, labels)
@@ -192,7 +191,10 @@ def make_plan(config: TrainConfig, steps_per_epoch: float) -> Plan:
             f"size {size[0]}x{size[1]}: {config.arch}'s pointmap head works at {spec.size[0]}x{spec.size[1]} only"
         )
     given = {name: getattr(config, name) for name in ("lr", "layer_decay", "clip", "warmup")}
-    schedule = replace(SCHEDULES[config.schedule], **{name: v for name, v in given.items() if v is not None})
+    schedule = replace(
+        schedule_of(config.schedule, config.arch, config.task),
+        **{name: v for name, v in given.items() if v is not None},
+    )
     return Plan(size, spec.layers, schedule, config.steps or math.ceil(config.epochs * steps_per_epoch))
 
 
@@ -204,10 +206,11 @@ def begin_weights(model: DenseModel, config: TrainConfig, say: Say) -> None:
     weights = read_weights(Path(config.init))
     only_backbone = config.init_backbone or not weights.has_head
     try:
-        load_weights(model, weights, only_backbone)
+        changes = load_weights(model, weights, only_backbone)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; --init-backbone takes its backbone only") from error
-    say(f"{config.init}: {'backbone; the head begins afresh' if only_backbone else 'backbone and head'}")
+    taken = "backbone; the head begins afresh" if only_backbone else "backbone and head"
+    say("; ".join([f"{config.init}: {taken}", *changes]))
 
 
 def weights_facts(config: TrainConfig, plan: Plan, dataset: Dataset, step: int) -> dict:
@@ -255,12 +258,25 @@ def _validate(run: _Run, write: Callable[[dict, int], None]) -> None:
     run.shared.train()
 
 
+def _check_finite(norm: torch.Tensor, step: int, out: Path) -> None:
+    """The gradient's norm is the same in all processes; once it is not finite, no weight is. Raises UserError."""
+    norm = float(_whole(norm))
+    if not math.isfinite(norm):
+        raise UserError(
+            f"step {step}: the gradient's norm is {norm}; {out} still holds the last sound state: use another --out "
+            f"with a lower --lr, and --init to begin from its weights"
+        )
+
+
+def _whole(norm: torch.Tensor) -> torch.Tensor:
+    return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).detach()
+
+
 def _logged(losses: dict[str, torch.Tensor], norm: torch.Tensor, process: Process) -> dict[str, float]:
     """Means over processes, as plain numbers."""
     mine = {name: float(value.detach()) for name, value in losses.items()}
     parts = process.gather(mine)
-    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-    return {name: sum(part[name] for part in parts) / len(parts) for name in mine} | {"norm": float(norm.detach())}
+    return {name: sum(part[name] for part in parts) / len(parts) for name in mine} | {"norm": float(_whole(norm))}
 
 
 def _seed_of(seed: int, step: int, rank: int) -> int:
@@ -278,26 +294,3 @@ def _gradients_wait(model: nn.Module, wait: bool) -> Iterator[None]:
     if hasattr(model, "set_requires_gradient_sync"):
         model.set_requires_gradient_sync(not wait)
     yield
-
-
-@contextmanager
-def _tensorboard(out: Path, step: int, process: Process) -> Iterator[Callable[[dict, int], None]]:
-    """Writes scalars for TensorBoard where it is installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        SummaryWriter = None
-    writer = SummaryWriter(out / "tensorboard", purge_step=step) if SummaryWriter and process.main else nullcontext()
-    with writer:
-
-        def write(values: dict, at: int) -> None:
-            if SummaryWriter and process.main:
-                for name, value in values.items():
-                    writer.add_scalar(name, value, at)
-
-        yield write
-
-
-def _weights_file(out: Path, stem: str) -> Path | None:
-    found = [out / f"{stem}{suffix}" for suffix in (".pth", ".safetensors") if (out / f"{stem}{suffix}").is_file()]
-    return found[0] if found else None

@@ -1,0 +1,122 @@
+"""Batch: samples in the models' conventions, written straight into memory that is used again.
+
+Here and in `train.data` alone stored arrays (OpenCV normals, half-integer pixel centres) become the models' (OpenGL
+normals, integer centres). Pictures and normals lie channels last in memory, as they are decoded and as GPUs like them;
+their shapes are (B, C, H, W) all the same. What is stored in few bits stays so until it is on the GPU.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synth.sample import Sample
+from train.augment import Arrays
+
+#: Sign bits that turn half floats of OpenCV's camera frame into OpenGL's: x stays, y and z change.
+_GL_BITS = (0, -0x8000, -0x8000)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples in CPU memory."""
+
+    rgb: Tensor
+    """(B, 3, H, W) uint8, sRGB-encoded."""
+    mask: Tensor
+    """(B, 1, H, W) bool: person pixels that carry labels."""
+    depth: Tensor
+    """(B, 1, H, W) float32, planar z, metres; 0 outside the mask."""
+    normal: Tensor
+    """(B, 3, H, W) float16, as stored, unit within 1e-3; OpenGL camera frame (x right, y up, z towards the camera); 0
+    outside the mask."""
+    trust: Tensor
+    """(B, 1, H, W) uint8, 255: believable, or the dataset stores none; 0 outside the mask."""
+    K: Tensor
+    """(B, 3, 3) float32, pixel centres at integer coordinates."""
+    index: Tensor
+    """(B,) int64, the samples' ids."""
+
+
+class Buffers:
+    """Memory for batches of one shape. What nobody holds a tensor of any more is given out again.
+
+    New pages cost as much as decoding a picture does. On a machine with a GPU the memory is pinned, and torch keeps it.
+    """
+
+    def __init__(self, batch: int, size: tuple[int, int]):
+        self._batch, self._size = batch, size
+        self._kept: list[np.ndarray] = []
+
+    def take(self) -> Batch:
+        """A batch of whatever the memory holds."""
+        b, (h, w) = self._batch, self._size
+        shapes = {
+            "rgb": ((b, h, w, 3), torch.uint8), "mask": ((b, 1, h, w), torch.bool),
+            "depth": ((b, 1, h, w), torch.float32), "normal": ((b, h, w, 3), torch.float16),
+            "trust": ((b, 1, h, w), torch.uint8), "K": ((b, 3, 3), torch.float32), "index": ((b,), torch.int64),
+        }  # fmt: skip
+        sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
+        memory, at, tensors = self._memory(sum(-(-size // 64) * 64 for size in sizes.values())), 0, {}
+        for name, (shape, dtype) in shapes.items():
+            tensor = memory[at : at + sizes[name]].view(dtype).view(shape)
+            tensors[name] = tensor.permute(0, 3, 1, 2) if shape[-1] == 3 and len(shape) == 4 else tensor
+            at += -(-sizes[name] // 64) * 64
+        return Batch(**tensors)
+
+    def _memory(self, size: int) -> Tensor:
+        if torch.cuda.is_available():
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        # A tensor made of an array holds a reference to it, and so does every view of that tensor: an array that only
+        # our list, the loop's name and getrefcount hold is free.
+        for array in self._kept:
+            if sys.getrefcount(array) == 3:
+                return torch.from_numpy(array)
+        self._kept.append(np.empty(size, np.uint8))
+        return torch.from_numpy(self._kept[-1])
+
+
+def write_arrays(batch: Batch, i: int, arrays: Arrays, index: int) -> None:
+    """An augmented sample as number i of a batch."""
+    batch.rgb[i] = arrays.rgb.round().clamp(0, 255)
+    batch.trust[i] = (arrays.trust * 255).round()
+    for name in ("mask", "depth", "normal"):
+        getattr(batch, name)[i] = getattr(arrays, name)
+    _write_facts(batch, i, arrays.K, index)
+
+
+def write_sample(batch: Batch, i: int, sample: Sample) -> None:
+    """A stored sample of the batch's size as it is: what `write_arrays` of `arrays_of` it gives, without the detour.
+
+    Each array is read and written once: what a picture's pixels cost here counts against decoding them.
+    """
+    height, width = sample.instance.shape
+    batch.rgb[i].permute(1, 2, 0).copy_(torch.from_numpy(sample.rgb))
+    mask = batch.mask[i, 0].copy_(torch.from_numpy(sample.instance))
+    depth = batch.depth[i, 0].numpy()
+    depth.fill(0)
+    np.copyto(depth, sample.depth_m, where=mask.numpy())
+    bits = torch.from_numpy(sample.normal.astype(np.float16, copy=False)).view(torch.int16)
+    signs = torch.tensor(_GL_BITS * width, dtype=torch.int16)
+    row = batch.normal[i].permute(1, 2, 0).view(torch.int16).view(height, 3 * width)
+    torch.bitwise_xor(bits.view(height, 3 * width), signs, out=row)
+    if sample.trust is None:
+        torch.mul(mask.view(torch.uint8), 255, out=batch.trust[i, 0])
+    else:
+        batch.trust[i, 0].copy_(torch.from_numpy(sample.trust))
+    _write_facts(batch, i, lens_of(sample), sample.recipe.index)
+
+
+def lens_of(sample: Sample) -> Tensor:
+    """(3, 3) float64 K, pixel centres at half-integer coordinates."""
+    f, (u, v) = sample.recipe.camera.focal_px, sample.recipe.camera.center_px
+    return torch.tensor([[f, 0, u], [0, f, v], [0, 0, 1]], dtype=torch.float64)
+
+
+def _write_facts(batch: Batch, i: int, K: Tensor, index: int) -> None:
+    batch.K[i] = K
+    batch.K[i, :2, 2] = (K[:2, 2] - 0.5).float()  # pixel centres at integers
+    batch.index[i] = index
