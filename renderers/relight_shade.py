@@ -9,6 +9,7 @@ import numba
 import numpy as np
 
 from renderers.raycast import ScanCaster
+from renderers.relight_light import LIGHT_RAYS
 from renderers.relight_nodes import cell_of
 from renderers.relight_relit import Relit
 from renderers.relight_transport import Transport
@@ -17,6 +18,8 @@ from synth.scans import PreparedScan
 #: Cycles lifts the origin of a shadow ray towards the smooth surface where the cosine to the triangle is below this:
 #: the default of its `shadow_terminator_geometry_offset`.
 _TERMINATOR = 0.1
+#: Cosine to the middle of a strong light below which none of it is above the horizon.
+_BEHIND = -0.15
 #: Shadow rays start so far off the surface, of the scan's height.
 _LIFT = 3e-5
 
@@ -44,27 +47,34 @@ def irradiance(
     wanted, compact = _used(rows, len(transport.normal))
     vectors, state = relit.rows(wanted)
     light = relit.light
-    out, sample, number, dark = _shade(rows, shares, normal, compact, vectors, state, light.strong, light.towards)
+    out, sample, number, dark = _shade(
+        rows, shares, normal, compact, vectors, state, light.strong, light.towards, relit.middles
+    )
 
-    def ask(some: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether rays of some of the samples get through (K, rays), and the rays (K * rays, 3)."""
-        origins, rays = _shadow_rays(
-            sample[some], number[some], towards, position, normal, face, points.triangle, points.weights, positions,
-            triangles, normals, np.float32(_LIFT * scan.facts.height_m),
-        )  # fmt: skip
+    lift = np.float32(_LIFT * scan.facts.height_m)
+    geometry = (position, normal, face, points.triangle, points.weights, positions, triangles, normals, lift)
+
+    def ask(some: np.ndarray, towards: np.ndarray) -> np.ndarray:
+        """Which of the rays towards the parts (L, rays, 3) of lights get through: (K, rays) bool."""
+        ray, origins, directions = _shadow_rays(sample[some], number[some], towards, *geometry)
         each = towards.shape[1]
-        threshold = np.tile((np.arange(each) + 0.5) / each, len(some))
-        free = np.einsum("kx,kx->k", np.repeat(normal[sample[some]], each, axis=0), rays) > 0
-        free[free] = ~caster.blocked(origins[free], rays[free], threshold[free])
-        return free, rays
+        free = np.zeros((len(some), each), bool)
+        threshold = (ray % each + 0.5) / each
+        free.ravel()[ray] = ~caster.blocked(origins, directions, threshold)
+        return free
 
-    # Nodes that are dark may have a lit gap between them: one ray tells.
-    dark = np.flatnonzero(dark)
+    # Nodes that are dark may have a lit gap between them: one ray tells. What is not, but is not lit all around, is
+    # asked by the two most distant parts of a light, and by all where these disagree.
     unsure = np.ones(len(sample), bool)
-    unsure[dark] = ask(dark, relit.middles[:, None])[0]
+    all_dark = np.flatnonzero(dark)
+    unsure[all_dark] = ask(all_dark, light.towards[:, :1])[:, 0]
     unsure = np.flatnonzero(unsure)
-    free, rays = ask(unsure, light.towards)
-    _add_strong(out, sample[unsure], number[unsure], free, rays, normal, light.strong)
+    free = np.empty((len(unsure), LIGHT_RAYS), bool)
+    ends = ask(unsure, light.towards[:, [0, -1]])
+    free[:] = ends[:, :1]
+    mixed = np.flatnonzero(ends[:, 0] != ends[:, 1])
+    free[mixed] = ask(unsure[mixed], light.towards)
+    _add_strong(out, sample[unsure], number[unsure], free, light.towards, normal, light.strong)
     return out
 
 
@@ -125,7 +135,7 @@ def _used(rows, count):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # pragma: no cover - compiled
+def _shade(rows, shares, normal, compact, vectors, state, strong, towards, middles):  # pragma: no cover - compiled
     """Irradiance without the strong lights that must still be asked for, which those are by sample and number, and
     whether all nodes around took it for dark."""
     count, lights = len(rows), len(strong)
@@ -165,8 +175,12 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
                     for c in range(3):
                         out[s, c] += cosine * strong[light, c]
             else:
-                open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
-                n += 1
+                facing = np.float32(0)
+                for x in range(3):
+                    facing += normal[s, x] * middles[light, x]
+                if facing > _BEHIND:
+                    open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
+                    n += 1
     return out, open_sample[:n], open_light[:n], all_dark[:n]
 
 
@@ -174,20 +188,25 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
 def _shadow_rays(
     sample, light, towards, position, normal, face, triangle, weights, positions, triangles, normals, lift
 ):  # pragma: no cover - compiled
-    """Origins and directions (K * LIGHT_RAYS, 3) towards strong lights, lifted near the terminator as Cycles does."""
-    rays = towards.shape[1]
-    origin = np.empty((len(sample) * rays, 3), np.float32)
-    direction = np.empty((len(sample) * rays, 3), np.float32)
+    """Rays from samples towards the parts of strong lights, those above the shading normal's horizon: number (K,) among
+    all, origin and direction (K, 3). Near the terminator they start off the smooth surface, as Cycles has it."""
+    each = towards.shape[1]
+    number = np.empty(len(sample) * each, np.int64)
+    origin = np.empty((len(number), 3), np.float32)
+    direction = np.empty((len(number), 3), np.float32)
+    n = 0
     for k in range(len(sample)):
         s = sample[k]
         height = np.float32(-1)
-        for ray in range(rays):
+        for ray in range(each):
             cos_n = cos_f = np.float32(0)
             for x in range(3):
                 d = towards[light[k], ray, x]
-                direction[k * rays + ray, x] = d
+                direction[n, x] = d
                 cos_n += normal[s, x] * d
                 cos_f += face[s, x] * d
+            if cos_n <= 0:
+                continue
             amount = 2 - (cos_f + cos_n) / _TERMINATOR if cos_n < _TERMINATOR else 1 - cos_f / _TERMINATOR
             amount = min(max(amount, 0.0), 1.0)
             if amount > 0 and height < 0:
@@ -196,8 +215,10 @@ def _shadow_rays(
                 up = lift * face[s, x]
                 if amount > 0:
                     up += np.float32(amount) * height * normal[s, x]
-                origin[k * rays + ray, x] = position[s, x] + up
-    return origin, direction
+                origin[n, x] = position[s, x] + up
+            number[n] = k * each + ray
+            n += 1
+    return number[:n], origin[:n], direction[:n]
 
 
 @numba.njit(cache=True)
@@ -234,15 +255,15 @@ def _bulge(weights, positions, corners, normals, face):  # pragma: no cover - co
 
 
 @numba.njit(cache=True)
-def _add_strong(out, sample, light, free, rays, normal, strong):  # pragma: no cover - compiled
-    each = len(rays) // max(len(sample), 1)
+def _add_strong(out, sample, light, free, towards, normal, strong):  # pragma: no cover - compiled
+    each = free.shape[1]
     for k in range(len(sample)):
         s = sample[k]
-        for ray in range(k * each, (k + 1) * each):
-            if free[ray]:
+        for ray in range(each):
+            if free[k, ray]:
                 cosine = np.float32(0)
                 for x in range(3):
-                    cosine += normal[s, x] * rays[ray, x]
-                cosine /= np.float32(each)
+                    cosine += normal[s, x] * towards[light[k], ray, x]
+                cosine = max(cosine, np.float32(0)) / np.float32(each)
                 for c in range(3):
                     out[s, c] += cosine * strong[light[k], c]
