@@ -11,7 +11,7 @@ import numpy as np
 from renderers.raycast import ScanCaster
 from renderers.relight_light import LIGHT_RAYS
 from renderers.relight_nodes import cell_of
-from renderers.relight_relit import Relit
+from renderers.relight_relit import DARK, LIT, Relit, used
 from renderers.relight_transport import Transport
 from synth.scans import PreparedScan
 
@@ -40,15 +40,15 @@ def irradiance(
     """Irradiance (S, 3) float32 of samples seen from eye (3,)."""
     positions, triangles = np.asarray(scan.positions), np.asarray(scan.triangles)
     normals = np.asarray(scan.normals)
-    rows, shares, normal, face, position = _locate(
+    sides, shares, normal, face, position = _locate(
         points.triangle, points.weights, eye.astype(np.float32), positions, triangles, normals,
-        transport.level, transport.start, transport.grid, transport.back,
+        transport.level, transport.start, transport.grid, len(transport.blend_row),
     )  # fmt: skip
-    wanted, compact = _used(rows, len(transport.normal))
-    vectors, state = relit.rows(wanted)
+    wanted, compact = used(sides, 2 * len(transport.blend_row))
+    vectors, state = relit.nodes(wanted)
     light = relit.light
     out, sample, number, dark = _shade(
-        rows, shares, normal, compact, vectors, state, light.strong, light.towards, relit.middles
+        sides, shares, normal, compact, vectors, state, light.strong, light.towards, relit.middles
     )
 
     lift = np.float32(_LIFT * scan.facts.height_m)
@@ -80,11 +80,12 @@ def irradiance(
 
 @numba.njit(cache=True)
 def _locate(
-    triangle, weights, eye, positions, triangles, normals, level, start, grid, back
+    triangle, weights, eye, positions, triangles, normals, level, start, grid, nodes
 ):  # pragma: no cover - compiled
-    """Three rows of each sample, their shares, and its shading normal, face normal, both towards the eye, position."""
+    """Three nodes of each sample, numbered on from `nodes` where their backs are seen, their
+    shares, and its shading normal, face normal, both towards the eye, position."""
     count = len(triangle)
-    rows = np.empty((count, 3), np.int32)
+    sides = np.empty((count, 3), np.int32)
     shares = np.empty((count, 3), np.float32)
     normal = np.empty((count, 3), np.float32)
     face = np.empty((count, 3), np.float32)
@@ -113,32 +114,18 @@ def _locate(
             face[s, x] *= sign / max(np.sqrt(long_f), np.float32(1e-20))
         ga, gb, gc, sa, sb, sc = cell_of(level[t], w1, w2)
         shares[s, 0], shares[s, 1], shares[s, 2] = sa, sb, sc
-        rows[s, 0], rows[s, 1], rows[s, 2] = grid[start[t] + ga], grid[start[t] + gb], grid[start[t] + gc]
+        sides[s, 0], sides[s, 1], sides[s, 2] = grid[start[t] + ga], grid[start[t] + gb], grid[start[t] + gc]
         if sign < 0:
             for k in range(3):
-                rows[s, k] = back[rows[s, k]]
-    return rows, shares, normal, face, position
+                sides[s, k] += nodes
+    return sides, shares, normal, face, position
 
 
 @numba.njit(cache=True)
-def _used(rows, count):  # pragma: no cover - compiled
-    """The rows that occur, ascending, and for every row its place among them."""
-    compact = np.full(count, -1, np.int32)
-    for s in range(len(rows)):
-        for k in range(3):
-            if rows[s, k] >= 0:
-                compact[rows[s, k]] = 0
-    wanted = np.flatnonzero(compact == 0)
-    for k in range(len(wanted)):
-        compact[wanted[k]] = k
-    return wanted, compact
-
-
-@numba.njit(cache=True)
-def _shade(rows, shares, normal, compact, vectors, state, strong, towards, middles):  # pragma: no cover - compiled
+def _shade(sides, shares, normal, compact, vectors, state, strong, towards, middles):  # pragma: no cover - compiled
     """Irradiance without the strong lights that must still be asked for, which those are by sample and number, and
     whether all nodes around took it for dark."""
-    count, lights = len(rows), len(strong)
+    count, lights = len(sides), len(strong)
     out = np.zeros((count, 3), np.float32)
     open_sample = np.empty(count * lights, np.int64)
     open_light = np.empty(count * lights, np.int64)
@@ -148,10 +135,8 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards, middl
     for s in range(count):
         vector[:] = 0
         for k in range(3):
-            if rows[s, k] >= 0:
-                r = compact[rows[s, k]]
-                for x in range(9):
-                    vector[x] += shares[s, k] * vectors[r, x]
+            for x in range(9):
+                vector[x] += shares[s, k] * vectors[compact[sides[s, k]], x]
         for c in range(3):
             value = np.float32(0)
             for x in range(3):
@@ -160,12 +145,8 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards, middl
         for light in range(lights):
             lit = dark = 0
             for k in range(3):
-                if rows[s, k] < 0:
-                    dark += 1
-                elif state[compact[rows[s, k]], light] == 1:
-                    lit += 1
-                elif state[compact[rows[s, k]], light] == 0:
-                    dark += 1
+                lit += state[compact[sides[s, k]], light] == LIT
+                dark += state[compact[sides[s, k]], light] == DARK
             if lit == 3:
                 for ray in range(towards.shape[1]):
                     cosine = np.float32(0)
