@@ -42,7 +42,7 @@ def open_transport(store: Path, key: str, scan: PreparedScan, caster: ScanCaster
 
     Where the store cannot be written it is built for this process alone.
     """
-    folder = store / f"{key}.relight-v{TRANSPORT_VERSION}"
+    folder = _folder(store, key)
     with contextlib.suppress(BadTransport):
         return read_transport(folder, scan)
     with _lock(folder):
@@ -83,6 +83,10 @@ def write_transport(folder: Path, transport: Transport) -> None:
         os.rename(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _folder(store: Path, key: str) -> Path:
+    return store / f"{key}.relight-v{TRANSPORT_VERSION}"
 
 
 def _map(path: Path, dtype: type, dimensions: int, sha256: str) -> np.ndarray:

@@ -29,7 +29,7 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 5
+TRANSPORT_VERSION = 6
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
 STRIDE = 3
@@ -43,11 +43,11 @@ _STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
 _ROWS = 512
 _PATCHES = 4096
 #: Nodes that a scan may have; spacing grows until it has no more.
-_MOST_NODES = 50_000
+_MOST_NODES = 40_000
 #: Rows of fronts; a scan of more vertices has several of them share rows.
 _MOST_ROWS = 60_000
 #: Spacing of nodes, of the square root of the scan's area.
-_SPACING = 1 / 150
+_SPACING = 1 / 100
 _MOST_PARTS = 16
 
 
