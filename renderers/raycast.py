@@ -10,8 +10,8 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from renderers.raycast_exact import intersect, turn_normals
-from synth.camera import Camera, pixel_rays
+from renderers.raycast_exact import intersect, turn_normals, window_rays
+from synth.camera import Camera
 from synth.recipe import Normals
 from synth.scans import PreparedScan
 
@@ -180,7 +180,8 @@ def cast_labels(
     window: rows and columns outside of which no subject is; rays are cast only inside. None: the frame.
     """
     rows, columns = window or (slice(0, camera.height), slice(0, camera.width))
-    rays = pixel_rays(camera)[rows, columns].reshape(-1, 3)
+    edges = rows.start, rows.stop, columns.start, columns.stop
+    rays = window_rays(*edges, camera.focal_px, camera.center_px)
     pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
     labels = _no_labels(camera)
     world_from_camera = np.array(camera.world_from_camera)

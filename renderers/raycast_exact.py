@@ -71,12 +71,26 @@ def turn_normals(weights, triangle, face, directions, normals, smooth):  # pragm
 
 
 @numba.njit(cache=True)
+def window_rays(top, bottom, left, right, focal_px, center_px):  # pragma: no cover - compiled
+    """Rays through the pixel centres of a window, as `synth.camera.pixel_rays` has them: (K, 3) float64, by rows."""
+    out = np.empty(((bottom - top) * (right - left), 3))
+    n = 0
+    for i in range(top, bottom):
+        for j in range(left, right):
+            out[n, 0], out[n, 1], out[n, 2] = (j + 0.5 - center_px[0]) / focal_px, (i + 0.5 - center_px[1]) / focal_px, 1
+            n += 1
+    return out
+
+
+@numba.njit(cache=True, inline="always")
 def _interpolate(normal, weights, corners, direction, back):  # pragma: no cover - compiled
     length, across = 0.0, 0.0
-    mean = np.zeros(3)
+    mean = (
+        weights[0] * corners[0, 0] + weights[1] * corners[1, 0] + weights[2] * corners[2, 0],
+        weights[0] * corners[0, 1] + weights[1] * corners[1, 1] + weights[2] * corners[2, 1],
+        weights[0] * corners[0, 2] + weights[1] * corners[1, 2] + weights[2] * corners[2, 2],
+    )
     for x in range(3):
-        for corner in range(3):
-            mean[x] += weights[corner] * corners[corner, x]
         length += mean[x] * mean[x]
         across += direction[x] * direction[x]
     if length < 1e-12:
