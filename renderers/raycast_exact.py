@@ -77,7 +77,11 @@ def window_rays(top, bottom, left, right, focal_px, center_px):  # pragma: no co
     n = 0
     for i in range(top, bottom):
         for j in range(left, right):
-            out[n, 0], out[n, 1], out[n, 2] = (j + 0.5 - center_px[0]) / focal_px, (i + 0.5 - center_px[1]) / focal_px, 1
+            out[n, 0], out[n, 1], out[n, 2] = (
+                (j + 0.5 - center_px[0]) / focal_px,
+                (i + 0.5 - center_px[1]) / focal_px,
+                1,
+            )
             n += 1
     return out
 

@@ -31,7 +31,6 @@ from synth.recipe import SceneRecipe
 from synth.sample import Sample
 from synth.scans import PreparedScan, load_prepared
 
-
 #: Panoramas kept taken apart: 1.5 MB each.
 _MOST_BACKGROUNDS = 64
 
@@ -113,7 +112,9 @@ class RelightRenderer:
         relit = Relit(loaded.transport, light, self._directions)
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
         whole, edges = see_surfaces(camera, labels, loaded.caster, scan_from_camera, window)
-        points = Points(np.concatenate([whole.triangle, edges.triangle]), np.concatenate([whole.weights, edges.weights]))
+        points = Points(
+            np.concatenate([whole.triangle, edges.triangle]), np.concatenate([whole.weights, edges.weights])
+        )
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
         out = np.zeros((*camera.shape, 4), np.float32)
         for seen, taps, some in ((whole, 4, slice(len(whole.pixel))), (edges, 1, slice(len(whole.pixel), None))):

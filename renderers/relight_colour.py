@@ -38,10 +38,10 @@ def colours(
                 raise ValueError("a scan has textures or vertex colours")
             out[of_k] = facts[k].base_color[:3]
             continue
-        pyramid = paint.pyramid(int(k))
+        pyramid, decode = paint.pyramid(int(k)), linear_codes()
         _texture(
             out, of_k, triangle, weights, np.asarray(scan.positions), np.asarray(scan.triangles), np.asarray(scan.uvs),
-            scan_from_camera, camera.focal_px, pyramid.texels.view("<u4")[:, 0], pyramid.shapes, pyramid.starts, linear_codes(),
+            scan_from_camera, camera.focal_px, pyramid.texels.view("<u4")[:, 0], pyramid.shapes, pyramid.starts, decode,
             _TAP_OFF_PX if taps == 4 else 0.0,
         )  # fmt: skip
     return out

@@ -66,7 +66,9 @@ def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
     sizes = grid_size(level)
     start = np.cumsum(sizes) - sizes
     triangles = np.asarray(scan.triangles)
-    position, normal = _place(np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum())
+    position, normal = _place(
+        np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum()
+    )
     _, first, grid = np.unique(_hash(position, normal), return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")  # nodes in the order of triangles: neighbours lie close in memory
     rank = np.empty_like(order)
@@ -111,7 +113,7 @@ def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.
 
 
 def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float) -> np.ndarray:
-    """Cluster (K,) int64 of each place: those in one cube of an edge, whose normals have the same main axis and sign."""
+    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign."""
     axis = np.argmax(np.abs(normal), axis=1)
     side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)

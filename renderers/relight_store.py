@@ -1,7 +1,7 @@
 """Transport on disk, beside the prepared scan it belongs to: `<store>/<key>.relight-v<version>/`, plain arrays.
 
-Made once by whoever needs it first, mapped into memory by all workers of a machine. Nothing in it is believed before its
-hashes and ranges are checked, for compiled code indexes with it; what fails is made anew.
+Made once by whoever needs it first, mapped into memory by all workers of a machine. Nothing in it is believed before
+its hashes and ranges are checked, for compiled code indexes with it; what fails is made anew.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What light can reach each node of a scan, found once by ray casting: visibility of every direction, and who sees whom.
+"""What light can reach each node of a scan, found once by ray casting: who sees the sky where, and who sees whom.
 
 Rows are the nodes, then the backs of those that see the sky from behind. For a row, a bit per direction says whether
 the sky is seen there; for a quarter of the directions that something blocks, it is kept which patch that is. Patches
@@ -20,7 +20,6 @@ from renderers.relight_nodes import (
     choose_levels,
     choose_rows,
     cluster_places,
-    grid_size,
     longest_edges,
     steepest,
     triangle_of,
@@ -172,8 +171,8 @@ def _area(scan: PreparedScan) -> float:
 def _cast(
     caster: ScanCaster, origin: np.ndarray, normal: np.ndarray, unit: np.ndarray, named: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Bits (R, D / 8) of the directions in which rows see the sky, and of those others that are `named` (D,) what is hit:
-    row, direction, triangle (K,) and barycentrics (K, 3), by rows."""
+    """Bits (R, D / 8) of the directions in which rows see the sky, and of those others that are `named` (D,) what is
+    hit: row, direction, triangle (K,) and barycentrics (K, 3), by rows."""
     bits = np.zeros((len(origin), len(unit) // 8), np.uint8)
     hits = []
     threshold = np.arange(len(unit)) * 0.6180339887498949 % 1  # what is half transparent stops half of the directions

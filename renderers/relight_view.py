@@ -141,23 +141,19 @@ def _rays(pixels, offsets, width, focal, center, scan_from_camera):  # pragma: n
             v = (p // width + 0.5 + offsets[k, 1] - center[1]) / focal
             scale = 1 / np.sqrt(u * u + v * v + 1)
             for x in range(3):
-                out[n, x] = scale * (
-                    u * scan_from_camera[x, 0] + v * scan_from_camera[x, 1] + scan_from_camera[x, 2]
-                )
+                out[n, x] = scale * (u * scan_from_camera[x, 0] + v * scan_from_camera[x, 1] + scan_from_camera[x, 2])
             n += 1
     return out
 
 
 @numba.njit(cache=True)
-def _edges(
-    instance, depth, normal, veiled, focal, center, top, bottom, left, right
-):  # pragma: no cover - compiled
+def _edges(instance, depth, normal, veiled, focal, center, top, bottom, left, right):  # pragma: no cover - compiled
     """(H, W) bool: pixels whose surface is not the only one within the reach of the pixel filter."""
     edge = np.zeros(instance.shape, np.bool_)
     for i in range(top, bottom):
         for j in range(left, right):
             if veiled[i, j]:
-                edge[i, j] = True
+                edge[max(i - 1, top) : min(i + 2, bottom), max(j - 1, left) : min(j + 2, right)] = True
             if not instance[i, j]:
                 continue
             z = depth[i, j]
