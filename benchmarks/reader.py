@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from benchmarks.farm_mold import Mold, make_job, seal_directly
 from synth.codec import decode_sample, stored
-from synth.pipeline_worker import make_sample, open_renderer
+from synth.pipeline_worker import make_sample, open_engines
 from synth.sample import Sample
 from synth.store import Dataset, open_version
 from synth.store_index import commit
@@ -120,7 +120,7 @@ def build(folder: Path) -> Dataset:
     """A dataset of one roughened sample under many ids."""
     job = make_job(folder, height=_SIZE[0], width=_SIZE[1])
     run = open_run(folder / "set", {"seed": 0, "config": {}, "scans": []})
-    made, refused = make_sample(open_renderer(job), job, 0)
+    made, refused = make_sample(open_engines(job), job, 0)
     members, sample = stored(roughened(made.sample))
     env_id = run.add_environment({"renderer": "analytic, roughened"})
     row = make_row(sample, members, flags=(), env_id=env_id, seconds=1.0, refused=refused)
