@@ -111,3 +111,27 @@ def _interpolate(normal, weights, corners, direction, back):  # pragma: no cover
             length += normal[x] * normal[x]
         for x in range(3):
             normal[x] /= max(np.sqrt(length), 1e-30)
+
+
+@numba.njit(cache=True)
+def write_hits(
+    pixel,
+    number,
+    depth,
+    normal,
+    triangle,
+    weights,
+    back,
+    to_depth,
+    to_normal,
+    to_instance,
+    to_triangle,
+    to_weights,
+    to_back,
+):  # pragma: no cover - compiled
+    """Writes hits (K,) on scan `number` to the arrays of all pixels (P,), each to its pixel (K,)."""
+    for k in range(len(pixel)):
+        p = pixel[k]
+        to_depth[p], to_instance[p], to_triangle[p], to_back[p] = depth[k], number, triangle[k], back[k]
+        for x in range(3):
+            to_normal[p, x], to_weights[p, x] = normal[k, x], weights[k, x]

@@ -117,9 +117,9 @@ class RelightRenderer:
         )
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
         out = np.zeros((*camera.shape, 4), np.float32)
-        for seen, taps, some in ((whole, 4, slice(len(whole.pixel))), (edges, 1, slice(len(whole.pixel), None))):
-            colour = colours(loaded.paint, seen.triangle, seen.weights, camera, scan_from_camera, taps)
-            _add(out.reshape(-1, 4), seen.pixel, seen.share, colour, falling[some])
+        for seen, some in ((whole, slice(len(whole.triangle))), (edges, slice(len(whole.triangle), None))):
+            colour = colours(loaded.paint, seen.triangle, seen.weights, camera, scan_from_camera, seen.taps)
+            _add(out.reshape(-1, 4), seen.pixel, seen.sample, seen.share, colour, falling[some])
         return out
 
     def _load_scan(self, key: str) -> _Loaded:
@@ -150,10 +150,10 @@ def _refuse_unable(recipe: SceneRecipe) -> None:
 
 
 @numba.njit(cache=True)
-def _add(out, pixel, share, colour, falling):  # pragma: no cover - compiled
+def _add(out, pixel, sample, share, colour, falling):  # pragma: no cover - compiled
     """Adds what matte samples send to the eye, and their coverage, to pixels (H * W, 4)."""
-    for s in range(len(pixel)):
-        p = pixel[s]
+    for k in range(len(pixel)):
+        p, s = pixel[k], sample[k]
         for c in range(3):
-            out[p, c] += share[s] * colour[s, c] * falling[s, c] / np.float32(np.pi)
-        out[p, 3] += share[s]
+            out[p, c] += share[k] * colour[s, c] * falling[s, c] / np.float32(np.pi)
+        out[p, 3] += share[k]

@@ -141,7 +141,7 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few:
         spacing *= 1.2
         nodes = build_nodes(scan, choose_levels(scan, spacing, _MOST_PARTS))
     longest = longest_edges(scan)
-    for _ in range(_REFINEMENTS):
+    for _ in range(_REFINEMENTS if len(nodes.position) < _MOST_NODES else 0):
         open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, few)
         steep = steepest(nodes.level, nodes.start, nodes.grid, open_sky)
         finer = (steep > _STEEP) & (longest / nodes.level > spacing * _LEAST_SPACING) & (nodes.level < _MOST_LEVEL)
@@ -158,8 +158,7 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few:
 def _open_share(origin: np.ndarray, normal: np.ndarray, caster: ScanCaster, unit: np.ndarray) -> np.ndarray:
     """(K,) float32: the share of a uniform sky's light that reaches points."""
     bits = _cast(caster, origin, normal, unit, named=np.zeros(len(unit), bool))[0]
-    every = np.arange(len(origin))
-    return _sum_light(bits, normal, every, len(origin), unit).sum(axis=1) * np.float32(4 / len(unit))
+    return _sum_open(bits, normal, unit) * np.float32(4 / len(unit))
 
 
 def _area(scan: PreparedScan) -> float:
@@ -262,6 +261,17 @@ def _nearest(level, start, triangle, weights):  # pragma: no cover - compiled
         a, b, c, wa, wb, wc = cell_of(level[t], weights[k, 1], weights[k, 2])
         out[k] = start[t] + (a if wa >= wb and wa >= wc else b if wb >= wc else c)
     return out
+
+
+@numba.njit(cache=True)
+def _sum_open(bits, normal, unit):  # pragma: no cover - compiled
+    """(R,) float32, the sum of the cosines of directions in which rows see the sky."""
+    total = np.zeros(len(bits), np.float32)
+    for r in range(len(bits)):
+        for d in range(len(unit)):
+            if bits[r, d >> 3] >> (d & 7) & 1:
+                total[r] += normal[r, 0] * unit[d, 0] + normal[r, 1] * unit[d, 1] + normal[r, 2] * unit[d, 2]
+    return total
 
 
 @numba.njit(cache=True)

@@ -19,6 +19,8 @@ _FILTER_PX = 3.0
 #: A neighbour is on another surface if it is so many pixels off the plane, or if its normal is turned by more than
 #: the angle of this cosine.
 _OFF_PLANE_PX, _TURNED = 1.0, 0.9
+#: Fewer pixels than this for each triangle seen are too few for one sample a pixel.
+_FINE = 2.0
 #: What is left of a ray behind half transparent layers is forgotten below this.
 _LEAST_LEFT = 0.01
 _MAX_LAYERS = 32
@@ -29,30 +31,40 @@ _STEP_M = 2e-5
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """S samples: pixel (S,) int64 of the frame, triangle (S,) int32, barycentrics (S, 3) float32, and share of the
-    pixel (S,) float32."""
+    """S samples, points of triangles, and which pixels show how much of which: P times."""
 
-    pixel: np.ndarray
     triangle: np.ndarray
+    """(S,) int32."""
     weights: np.ndarray
+    """(S, 3) float32, barycentrics."""
+    pixel: np.ndarray
+    """(P,) int64, of the frame."""
+    sample: np.ndarray
+    """(P,) int64."""
     share: np.ndarray
+    """(P,) float32, of the pixel."""
+    taps: int
+    """How often the texture is looked up around each sample: 4 times where it stands for a pixel, once for a part."""
 
 
 def see_surfaces(
     camera: Camera, labels: Labels, caster: ScanCaster, scan_from_camera: np.ndarray, window: tuple[slice, slice]
 ) -> tuple[Seen, Seen]:
-    """The samples of pixels inside of surfaces, one each, and of those at edges, several each."""
+    """The samples of pixels inside of surfaces, and of those at edges.
+
+    Inside there is one a pixel, in its centre; where triangles are as small as pixels, one at each corner besides, and
+    a pixel takes from all around.
+    """
     edge = _edges(
         labels.instance, labels.depth_m, labels.normal, labels.veiled, camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
     inside = np.flatnonzero((labels.instance > 0) & ~edge)
-    whole = Seen(
-        inside,
-        labels.triangle.ravel()[inside],
-        labels.weights.reshape(-1, 3)[inside],
-        np.ones(len(inside), np.float32),
-    )
+    triangle, weights = labels.triangle.ravel()[inside], labels.weights.reshape(-1, 3)[inside]
+    if len(inside) < _FINE * _count(triangle, len(caster.scan.triangles)):
+        whole = _cast_corners(camera, inside, triangle, weights, caster, scan_from_camera)
+    else:
+        whole = Seen(triangle, weights, inside, np.arange(len(inside)), np.ones(len(inside), np.float32), taps=4)
     return whole, _cast_edges(camera, np.flatnonzero(edge), caster, scan_from_camera)
 
 
@@ -66,12 +78,55 @@ def filter_offsets(count: int) -> np.ndarray:
         other += bit * (value & 1)
         value >>= 1
         bit /= 2
-    at = np.linspace(-0.5, 0.5, 4097)
-    v = 2 * np.pi * (at + 0.5)
-    density = 0.35875 - 0.48829 * np.cos(v) + 0.14128 * np.cos(2 * v) - 0.01168 * np.cos(3 * v)
+    at = np.linspace(-0.5, 0.5, 4097) * _FILTER_PX
+    density = _filter_density(at)
     integral = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     points = np.stack([(number + 0.5) / count, other + 0.5 / count], axis=1)
-    return np.interp(points, integral / integral[-1], at) * _FILTER_PX
+    return np.interp(points, integral / integral[-1], at)
+
+
+def _cast_corners(
+    camera: Camera,
+    pixels: np.ndarray,
+    triangle: np.ndarray,
+    weights: np.ndarray,
+    caster: ScanCaster,
+    scan_from_camera: np.ndarray,
+) -> Seen:
+    """Samples at centres and corners of pixels, weighted by the pixel filter there."""
+    h, w = camera.shape
+    corner = np.zeros((h + 1, w + 1), bool)
+    inside = np.zeros((h, w), bool)
+    inside.ravel()[pixels] = True
+    for i in (0, 1):
+        for j in (0, 1):
+            corner[i : h + i, j : w + j] |= inside
+    corners = np.flatnonzero(corner)
+    to_corner = np.array([[-0.5, -0.5]])
+    directions = _rays(corners, to_corner, w + 1, camera.focal_px, np.array(camera.center_px), scan_from_camera)
+    origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
+    hit_triangle, hit_weights = caster.surfaces(origins, directions)
+    hit = hit_triangle >= 0
+    at_centre, at_corner = np.full(h * w, -1), np.full((h + 1) * (w + 1), -1)
+    at_centre[pixels] = np.arange(len(pixels))
+    at_corner[corners[hit]] = len(pixels) + np.arange(int(hit.sum()))
+    density = _filter_density(np.array([0.0, 0.5, 1.0]))
+    pixel, sample, share = _spread(pixels, at_centre.reshape(h, w), at_corner.reshape(h + 1, w + 1), density)
+    return Seen(
+        triangle=np.concatenate([triangle, hit_triangle[hit]]),
+        weights=np.concatenate([weights, hit_weights[hit]]),
+        pixel=pixel,
+        sample=sample,
+        share=share,
+        taps=1,
+    )
+
+
+def _filter_density(offset_px: np.ndarray) -> np.ndarray:
+    """Cycles' pixel filter at distances along one axis, not normalised; 0 outside of it."""
+    v = 2 * np.pi * (offset_px / _FILTER_PX + 0.5)
+    density = 0.35875 - 0.48829 * np.cos(v) + 0.14128 * np.cos(2 * v) - 0.01168 * np.cos(3 * v)
+    return np.where(np.abs(offset_px) < _FILTER_PX / 2, density, 0.0)
 
 
 def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_from_camera: np.ndarray) -> Seen:
@@ -100,7 +155,58 @@ def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_fro
     if len(found) > 1:
         order = np.argsort(pixel, kind="stable")
         pixel, triangle, weights, share = pixel[order], triangle[order], weights[order], share[order]
-    return Seen(*_merge(pixel, triangle, weights, share))
+    pixel, triangle, weights, share = _merge(pixel, triangle, weights, share)
+    return Seen(triangle, weights, pixel, np.arange(len(pixel)), share, taps=1)
+
+
+@numba.njit(cache=True)
+def _count(triangle, triangles):  # pragma: no cover - compiled
+    """How many triangles occur."""
+    seen = np.zeros(triangles, np.bool_)
+    for t in triangle:
+        seen[t] = True
+    return seen.sum()
+
+
+@numba.njit(cache=True)
+def _spread(pixels, at_centre, at_corner, density):  # pragma: no cover - compiled
+    """Pixels, samples and shares: of each pixel its centre, its corners and its four neighbours' centres, as there are.
+
+    at_centre (H, W), at_corner (H + 1, W + 1): samples, or -1. density: of the filter at 0, 1/2 and 1 px.
+    """
+    h, w = at_centre.shape
+    pixel, sample = np.empty(9 * len(pixels), np.int64), np.empty(9 * len(pixels), np.int64)
+    share = np.empty(9 * len(pixels), np.float32)
+    near = density[0] * density[2]
+    n = 0
+    for p in pixels:
+        i, j = p // w, p % w
+        first, total = n, 0.0
+        sample[n], share[n] = at_centre[i, j], density[0] * density[0]
+        n += 1
+        for a in range(2):
+            for b in range(2):
+                if at_corner[i + a, j + b] >= 0:
+                    sample[n], share[n] = at_corner[i + a, j + b], density[1] * density[1]
+                    n += 1
+        if i > 0 and at_centre[i - 1, j] >= 0:
+            sample[n], share[n] = at_centre[i - 1, j], near
+            n += 1
+        if i + 1 < h and at_centre[i + 1, j] >= 0:
+            sample[n], share[n] = at_centre[i + 1, j], near
+            n += 1
+        if j > 0 and at_centre[i, j - 1] >= 0:
+            sample[n], share[n] = at_centre[i, j - 1], near
+            n += 1
+        if j + 1 < w and at_centre[i, j + 1] >= 0:
+            sample[n], share[n] = at_centre[i, j + 1], near
+            n += 1
+        for k in range(first, n):
+            pixel[k] = p
+            total += share[k]
+        for k in range(first, n):
+            share[k] /= total
+    return pixel[:n], sample[:n], share[:n]
 
 
 @numba.njit(cache=True)

@@ -272,3 +272,31 @@ def test_shares_of_a_card_add_up_to_its_coverage():
     (x, y) = project(camera, corners)[0].T
     area = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
     assert abs(cover.sum() / area - 1) < 0.003
+
+
+def test_where_triangles_are_smaller_than_pixels_a_pixel_takes_from_around_its_centre():
+    camera = make_camera()
+    n = 120
+    y, z = np.meshgrid(np.linspace(-0.3, 0.3, n + 1), np.linspace(0.2, 0.8, n + 1), indexing="ij")
+    positions = np.stack([0 * y, y, z], axis=-1).reshape(-1, 3)
+    at = np.arange((n + 1) ** 2).reshape(n + 1, n + 1)
+    a, b, c, d = (x.ravel() for x in (at[:-1, :-1], at[1:, :-1], at[1:, 1:], at[:-1, 1:]))
+    scan = prepared(positions, np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)]))
+    caster = ScanCaster(scan)
+    labels = cast_labels(camera, [(caster, np.eye(4))])
+    window = (slice(0, camera.height), slice(0, camera.width))
+    whole, _ = see_surfaces(camera, labels, caster, np.array(camera.world_from_camera), window)
+    pixels = np.flatnonzero(np.bincount(whole.pixel) == 9)  # none of its neighbours is at an edge
+    assert whole.taps == 1 and len(pixels) > 300
+    points = np.einsum("kc,kcx->kx", whole.weights, scan.positions[scan.triangles[whole.triangle]])
+    uv = project(camera, points)[0][whole.sample]
+    size = camera.height * camera.width
+    total = np.bincount(whole.pixel, whole.share, size)
+    np.testing.assert_allclose(total[pixels], 1, atol=1e-6)
+    for axis, centre in ((0, pixels % camera.width + 0.5), (1, pixels // camera.width + 0.5)):
+        mean = np.bincount(whole.pixel, whole.share * uv[:, axis], size)[pixels]
+        np.testing.assert_allclose(mean, centre, atol=2e-3)
+        off = uv[:, axis] - np.where(axis == 0, whole.pixel % camera.width, whole.pixel // camera.width) - 0.5
+        variance = np.bincount(whole.pixel, whole.share * off**2, size)[pixels]
+        # The filter's own is 0.16: what samples half a pixel apart can follow of it.
+        assert 0.12 < variance.mean() < 0.18
