@@ -43,13 +43,18 @@ def grid_size(level: np.ndarray) -> np.ndarray:
 
 def choose_levels(scan: PreparedScan, spacing_m: float, most: int) -> np.ndarray:
     """(T,) uint8, powers of two: the parts that bring each triangle's longest edge below `spacing_m`."""
+    parts = np.maximum(longest_edges(scan) / spacing_m, 1.0)
+    return np.minimum(2 ** np.ceil(np.log2(parts) - 0.2), most).astype(np.uint8)
+
+
+def longest_edges(scan: PreparedScan) -> np.ndarray:
+    """(T,) float32 metres."""
     corners = np.asarray(scan.positions)[np.asarray(scan.triangles)]
     longest = np.zeros(len(corners), np.float32)
     for k in range(3):
         edge = corners[:, k] - corners[:, (k + 1) % 3]
         np.maximum(longest, np.sqrt(np.einsum("kx,kx->k", edge, edge)), out=longest)
-    parts = np.maximum(longest / spacing_m, 1.0)
-    return np.minimum(2 ** np.ceil(np.log2(parts) - 0.2), most).astype(np.uint8)
+    return longest
 
 
 def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
@@ -74,6 +79,22 @@ def triangle_of(nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
     """One triangle (N,) of each node, and its barycentrics there (N, 3) float32."""
     triangle = np.searchsorted(nodes.start, nodes.sample, side="right") - 1
     return triangle, _weights(nodes.level[triangle], nodes.sample - nodes.start[triangle])
+
+
+@numba.njit(cache=True)
+def steepest(level, start, grid, value):  # pragma: no cover - compiled
+    """(T,) float32: by how much a value of nodes (N,) differs at most between neighbours on the grid of a triangle."""
+    out = np.zeros(len(level), np.float32)
+    for t in range(len(level)):
+        n, at, most = np.int64(level[t]), start[t], np.float32(0)
+        for i in range(n):
+            below = at + n + 1 - i
+            for j in range(n - i):
+                a, b, c = value[grid[at + j]], value[grid[at + j + 1]], value[grid[below + j]]
+                most = max(most, abs(a - b), abs(b - c), abs(c - a))
+            at = below
+        out[t] = most
+    return out
 
 
 @numba.njit(cache=True)

@@ -29,9 +29,10 @@ class Relit:
         unit = directions.unit.astype(np.float32)
         self._unit = unit
         middles = light.towards.mean(axis=1)
-        self._middles = middles / np.maximum(np.linalg.norm(middles, axis=1, keepdims=True), 1e-9)
-        near = np.cos(_AROUND + _radius(light.towards, self._middles))
-        around = [np.flatnonzero(unit @ m > n) for m, n in zip(self._middles, near, strict=True)]
+        #: (L, 3) float32, unit, towards the middle of each strong light.
+        self.middles = middles / np.maximum(np.linalg.norm(middles, axis=1, keepdims=True), 1e-9)
+        near = np.cos(_AROUND + _radius(light.towards, self.middles))
+        around = [np.flatnonzero(unit @ m > n) for m, n in zip(self.middles, near, strict=True)]
         self._around_start = np.cumsum([0, *(len(a) for a in around)])
         self._around = np.concatenate([*around, np.zeros(0, np.int64)]).astype(np.int64)
 
@@ -44,7 +45,7 @@ class Relit:
             np.float32(self._directions.area_sr * _STRIDE),
         )  # fmt: skip
         state = _classify(
-            t.bits, t.normal, wanted, self._around_start, self._around, self._unit, self._middles
+            t.bits, t.normal, wanted, self._around_start, self._around, self._unit, self.middles
         )
         return vectors, state
 

@@ -9,7 +9,6 @@ import numba
 import numpy as np
 
 from renderers.raycast import ScanCaster
-from renderers.relight_light import LIGHT_RAYS
 from renderers.relight_nodes import cell_of
 from renderers.relight_relit import Relit
 from renderers.relight_transport import Transport
@@ -45,20 +44,27 @@ def irradiance(
     wanted, compact = _used(rows, len(transport.normal))
     vectors, state = relit.rows(wanted)
     light = relit.light
-    out, open_sample, open_light = _shade(
-        rows, shares, normal, compact, vectors, state, light.strong, light.towards
-    )
-    if len(open_sample):
-        lift = np.float32(_LIFT * scan.facts.height_m)
+    out, sample, number, dark = _shade(rows, shares, normal, compact, vectors, state, light.strong, light.towards)
+
+    def ask(some: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether rays of some of the samples get through (K, rays), and the rays (K * rays, 3)."""
         origins, rays = _shadow_rays(
-            open_sample, open_light, light.towards, position, normal, face, points.triangle, points.weights,
-            positions, triangles, normals, lift,
+            sample[some], number[some], towards, position, normal, face, points.triangle, points.weights, positions,
+            triangles, normals, np.float32(_LIFT * scan.facts.height_m),
         )  # fmt: skip
-        threshold = np.tile((np.arange(LIGHT_RAYS) + 0.5) / LIGHT_RAYS, len(open_sample)).astype(np.float64)
-        facing = np.einsum("kx,kx->k", np.repeat(normal[open_sample], LIGHT_RAYS, axis=0), rays) > 0
-        free = np.zeros(len(rays), bool)
-        free[facing] = ~caster.blocked(origins[facing], rays[facing], threshold[facing])
-        _add_strong(out, open_sample, open_light, free, rays, normal, light.strong)
+        each = towards.shape[1]
+        threshold = np.tile((np.arange(each) + 0.5) / each, len(some))
+        free = np.einsum("kx,kx->k", np.repeat(normal[sample[some]], each, axis=0), rays) > 0
+        free[free] = ~caster.blocked(origins[free], rays[free], threshold[free])
+        return free, rays
+
+    # Nodes that are dark may have a lit gap between them: one ray tells.
+    dark = np.flatnonzero(dark)
+    unsure = np.ones(len(sample), bool)
+    unsure[dark] = ask(dark, relit.middles[:, None])[0]
+    unsure = np.flatnonzero(unsure)
+    free, rays = ask(unsure, light.towards)
+    _add_strong(out, sample[unsure], number[unsure], free, rays, normal, light.strong)
     return out
 
 
@@ -120,11 +126,13 @@ def _used(rows, count):  # pragma: no cover - compiled
 
 @numba.njit(cache=True)
 def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # pragma: no cover - compiled
-    """Irradiance without the strong lights that must still be asked for, and which those are, by sample."""
+    """Irradiance without the strong lights that must still be asked for, which those are by sample and number, and
+    whether all nodes around took it for dark."""
     count, lights = len(rows), len(strong)
     out = np.zeros((count, 3), np.float32)
     open_sample = np.empty(count * lights, np.int64)
     open_light = np.empty(count * lights, np.int64)
+    all_dark = np.empty(count * lights, np.bool_)
     n = 0
     vector = np.zeros(9, np.float32)
     for s in range(count):
@@ -156,10 +164,10 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
                     cosine = max(cosine, np.float32(0)) / np.float32(towards.shape[1])
                     for c in range(3):
                         out[s, c] += cosine * strong[light, c]
-            elif dark < 3:
-                open_sample[n], open_light[n] = s, light
+            else:
+                open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
                 n += 1
-    return out, open_sample[:n], open_light[:n]
+    return out, open_sample[:n], open_light[:n], all_dark[:n]
 
 
 @numba.njit(cache=True)
@@ -194,32 +202,40 @@ def _shadow_rays(
 
 @numba.njit(cache=True)
 def _bulge(weights, positions, corners, normals, face):  # pragma: no cover - compiled
-    """How far the smooth surface that the corner normals tell of stands off the flat triangle, at barycentrics.
+    """How far the smooth surface that corner normals tell of stands off the flat triangle at barycentrics, as Cycles
+    takes it for shadow rays (kernel/light/sample.h): the lowest of three planes, one through each corner at right
+    angles to its normal, raised until it clears the triangle; at least half of a parabola through the corners.
 
-    Each corner's tangent plane is extended to the point; the mean excess is what Johannes Hanika takes in Hacking the
-    Shadow Terminator (Ray Tracing Gems II, 2021), whose idea Cycles has taken up with another formula.
+    Negative, and times the normal as the scan has it, where that normal points away from `face`.
     """
+    point = np.zeros(3, np.float32)
     side = np.float32(0)
     for x in range(3):
-        side += face[x] * (weights[0] * normals[0, x] + weights[1] * normals[1, x] + weights[2] * normals[2, x])
-    sign = np.float32(1 if side >= 0 else -1)
-    total = np.float32(0)
+        for k in range(3):
+            point[x] += weights[k] * positions[corners[k], x]
+            side += face[x] * weights[k] * normals[k, x]
+    sign = np.float32(1 if side > 0 else -1)
+    lowest, parabola = np.float32(np.inf), np.float32(0)
     for k in range(3):
-        off = np.float32(0)
+        over, clear = np.float32(0), np.float32(0)
+        for other in range(3):
+            rise, bend = np.float32(0), np.float32(0)
+            for x in range(3):
+                step = positions[corners[other], x] - positions[corners[k], x]
+                rise += sign * step * normals[k, x]
+                bend += step * (normals[other, x] - normals[k, x])
+            clear = max(clear, rise)
+            if other > k:
+                parabola += sign * bend * weights[k] * weights[other]
         for x in range(3):
-            point = (
-                weights[0] * positions[corners[0], x]
-                + weights[1] * positions[corners[1], x]
-                + weights[2] * positions[corners[2], x]
-            )
-            off += sign * normals[k, x] * (positions[corners[k], x] - point)
-        total += weights[k] * max(off, np.float32(0))
-    return total
+            over += sign * (positions[corners[k], x] - point[x]) * normals[k, x]
+        lowest = min(lowest, max(over + clear, np.float32(0)))
+    return max(lowest, parabola / 2)
 
 
 @numba.njit(cache=True)
 def _add_strong(out, sample, light, free, rays, normal, strong):  # pragma: no cover - compiled
-    each = len(rays) // len(sample)
+    each = len(rays) // max(len(sample), 1)
     for k in range(len(sample)):
         s = sample[k]
         for ray in range(k * each, (k + 1) * each):

@@ -13,25 +13,37 @@ from scipy.sparse import coo_matrix
 
 from renderers.raycast import ScanCaster
 from renderers.relight_directions import Directions
-from renderers.relight_nodes import Nodes, build_nodes, cell_of, choose_levels, triangle_of
+from renderers.relight_nodes import (
+    Nodes,
+    build_nodes,
+    cell_of,
+    choose_levels,
+    grid_size,
+    longest_edges,
+    steepest,
+    triangle_of,
+)
 from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 1
-DIRECTIONS = 2048
+TRANSPORT_VERSION = 4
+DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
-_STRIDE = 4
+_STRIDE = 3
 #: Rays start so far off the surface, of the scan's height.
 _LIFT = 1e-4
-#: Directions that tell whether the back of a node sees the sky.
-_BACK_DIRECTIONS = 64
+#: Directions that tell how open nodes are to the sky.
+_FEW_DIRECTIONS = 256
+#: Triangles are divided once more where the open share changes by more than this from a node to the next, so many times
+#: at most, down to this part of the spacing.
+_STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
 _ROWS = 512
 _PATCHES = 4096
 #: Nodes that a scan may have; spacing grows until it has no more.
-_MOST_NODES = 60_000
+_MOST_NODES = 50_000
 #: Spacing of nodes, of the square root of the scan's area.
-_SPACING = 1 / 250
+_SPACING = 1 / 150
 _MOST_PARTS = 16
 
 
@@ -69,15 +81,15 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     """Casts all rays of a scan: some thousand to ten thousand a node."""
     directions = Directions(DIRECTIONS)
     unit = directions.unit.astype(np.float32)
-    nodes = _choose_nodes(scan)
     lift = np.float32(_LIFT * scan.facts.height_m)
+    nodes = _choose_nodes(scan, caster, lift)
     behind = _open_behind(nodes, caster, lift)
     back = np.full(len(nodes.position), -1, np.int32)
     back[behind] = len(back) + np.arange(len(behind), dtype=np.int32)
     position = np.concatenate([nodes.position, nodes.position[behind]])
     normal = np.concatenate([nodes.normal, -nodes.normal[behind]])
     patch = _cluster(position, normal, np.sqrt(_area(scan)))
-    bits, hits = _cast(caster, position + lift * normal, normal, unit)
+    bits, hits = _cast(caster, position + lift * normal, normal, unit, np.arange(DIRECTIONS) % _STRIDE == 0)
     row, direction, triangle, weights = hits
     seen = _rows_hit(nodes, back, scan, triangle, weights, unit[direction])
     kept = seen >= 0
@@ -108,14 +120,35 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     )
 
 
-def _choose_nodes(scan: PreparedScan) -> Nodes:
+def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32) -> Nodes:
+    """Nodes as close as lengths ask for, then closer where the share of the sky that they see changes from one to the
+    next: in creases, and where one thing dips into another. As many as are allowed."""
     spacing = _SPACING * np.sqrt(_area(scan))
-    while True:
-        level = choose_levels(scan, spacing, _MOST_PARTS)
-        nodes = build_nodes(scan, level)
-        if len(nodes.position) <= _MOST_NODES or (level == 1).all():
-            return nodes
-        spacing *= 1.25
+    nodes = build_nodes(scan, choose_levels(scan, spacing, _MOST_PARTS))
+    while len(nodes.position) > _MOST_NODES // 2 and (nodes.level > 1).any():
+        spacing *= 1.2
+        nodes = build_nodes(scan, choose_levels(scan, spacing, _MOST_PARTS))
+    longest = longest_edges(scan)
+    unit = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
+    for _ in range(_REFINEMENTS):
+        open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, unit)
+        steep = steepest(nodes.level, nodes.start, nodes.grid, open_sky)
+        finer = (steep > _STEEP) & (longest / nodes.level > spacing * _LEAST_SPACING) & (nodes.level < _MOST_LEVEL)
+        # A node inside of a surface stands in the grids of six triangles, one on an edge in those of two.
+        more = np.where(finer, 3 * nodes.level.astype(np.int64) ** 2 // 2, 0)
+        order = np.argsort(-steep, kind="stable")
+        finer[order[np.cumsum(more[order]) > _MOST_NODES - len(nodes.position)]] = False
+        if not finer.any():
+            break
+        nodes = build_nodes(scan, np.where(finer, 2 * nodes.level, nodes.level).astype(np.uint8))
+    return nodes
+
+
+def _open_share(origin: np.ndarray, normal: np.ndarray, caster: ScanCaster, unit: np.ndarray) -> np.ndarray:
+    """(K,) float32: the share of a uniform sky's light that reaches points."""
+    bits = _cast(caster, origin, normal, unit, named=np.zeros(len(unit), bool))[0]
+    every = np.arange(len(origin))
+    return _sum_light(bits, normal, every, len(origin), unit).sum(axis=1) * np.float32(4 / len(unit))
 
 
 def _area(scan: PreparedScan) -> float:
@@ -126,33 +159,31 @@ def _area(scan: PreparedScan) -> float:
 
 def _open_behind(nodes: Nodes, caster: ScanCaster, lift: np.float32) -> np.ndarray:
     """Nodes from whose backs at least one ray leaves the scan."""
-    unit = Directions(2 * _BACK_DIRECTIONS).unit.astype(np.float32)
-    bits, _ = _cast(caster, nodes.position - lift * nodes.normal, -nodes.normal, unit)
-    return np.flatnonzero(bits.any(axis=1))
+    unit = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
+    share = _open_share(nodes.position - lift * nodes.normal, -nodes.normal, caster, unit)
+    return np.flatnonzero(share > 0)
 
 
 def _cast(
-    caster: ScanCaster, origin: np.ndarray, normal: np.ndarray, unit: np.ndarray
+    caster: ScanCaster, origin: np.ndarray, normal: np.ndarray, unit: np.ndarray, named: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Bits (R, D / 8) of the directions in which rows see the sky, and of one in _STRIDE of the others what is hit: row,
-    direction, triangle (K,) and barycentrics (K, 3), by rows."""
+    """Bits (R, D / 8) of the directions in which rows see the sky, and of those others that are `named` (D,) what is hit:
+    row, direction, triangle (K,) and barycentrics (K, 3), by rows."""
     bits = np.zeros((len(origin), len(unit) // 8), np.uint8)
     hits = []
     threshold = np.arange(len(unit)) * 0.6180339887498949 % 1  # what is half transparent stops half of the directions
-    named = np.arange(len(unit)) % _STRIDE == 0
     for start in range(0, len(origin), _ROWS):
         rows = slice(start, start + _ROWS)
         row, direction = _above(normal[rows], unit)
         keep = named[direction]
-        for wanted in (True, False):
-            r, d = row[keep == wanted] + start, direction[keep == wanted]
-            if wanted:
-                triangle, weights = caster.surfaces(origin[r], unit[d], threshold[d])
-                free = triangle < 0
-                hits.append((r[~free], d[~free], triangle[~free], weights[~free]))
-            else:
-                free = ~caster.blocked(origin[r], unit[d], threshold[d])
-            _set_bits(bits, r[free], d[free])
+        r, d = row[keep] + start, direction[keep]
+        triangle, weights = caster.surfaces(origin[r], unit[d], threshold[d])
+        free = triangle < 0
+        hits.append((r[~free], d[~free], triangle[~free], weights[~free]))
+        _set_bits(bits, r[free], d[free])
+        r, d = row[~keep] + start, direction[~keep]
+        free = ~caster.blocked(origin[r], unit[d], threshold[d])
+        _set_bits(bits, r[free], d[free])
     return bits, tuple(np.concatenate(parts) for parts in zip(*hits, strict=True))
 
 
