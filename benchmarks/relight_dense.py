@@ -35,8 +35,9 @@ def make_dense(scan: PreparedScan, picture: Path, folder: Path, name: str) -> Pa
     temporary = place.with_name(f".{name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    shutil.copy(picture, temporary / f"{name}{picture.suffix}")
-    (temporary / f"{name}.mtl").write_text(f"newmtl painted\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {name}{picture.suffix}\n")
+    painted = f"{name}{picture.suffix}"
+    shutil.copy(picture, temporary / painted)
+    (temporary / f"{name}.mtl").write_text(f"newmtl painted\nKd 1 1 1\nKs 0 0 0\nillum 1\nmap_Kd {painted}\n")
     _write_obj(temporary / f"{name}.obj", positions, triangles, uvs)
     temporary.rename(place)
     return place
@@ -48,9 +49,7 @@ def _weld(positions: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.
     return places, which.reshape(-1)[triangles]
 
 
-def _divide(
-    positions: np.ndarray, triangles: np.ndarray, uvs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _divide(positions: np.ndarray, triangles: np.ndarray, uvs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each triangle as four, by the middles of its edges."""
     edges = np.stack([triangles, np.roll(triangles, -1, axis=1)], axis=2)  # (T, 3, 2): edge k leaves corner k
     ends, which = np.unique(np.sort(edges.reshape(-1, 2), axis=1), axis=0, return_inverse=True)

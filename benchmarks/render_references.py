@@ -17,7 +17,6 @@ from render_cases import Case, Stage, cast_case, in_processes, light_map, psnr, 
 from renderers import blender_scene
 from renderers.blender import BlenderRenderer
 from renderers.film import composite, develop
-from renderers.frame import subject_window
 from renderers.panorama import render_panorama
 from synth.recipe import SceneRecipe, canonical_sha256
 
@@ -175,12 +174,6 @@ class Developed:
         self._panorama = renderer._load_panorama(recipe)
         blender_scene.place(renderer._loaded[0].obj, np.array(recipe.subjects[0].world_from_scan))
         blender_scene.aim_camera(renderer._camera, recipe.camera)
-
-    @property
-    def box(self) -> Window:
-        """The part of the frame that holds the subject."""
-        pose = np.array(self._recipe.subjects[0].world_from_scan)
-        return subject_window(self._recipe.camera, [(self._renderer._loaded[0], pose)])
 
     def linear(self, spp: int, window: Window, seed: int) -> np.ndarray:
         """(h, w, 4) float32, premultiplied, of a window."""
