@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import render_cases
 from relight_dense import make_dense
 from render_cases import Case, Stage, draw_case, say
 
@@ -20,12 +21,7 @@ from synth.scans import default_cache, load_library, load_prepared
 
 #: Scan, framing, background. Sun: sunrise, sunset, city; overcast: forest, courtyard; lamps: studio, interior, night.
 CASES = (
-    ("james", "face", "studio"),
-    ("james", "face", "sunrise"),
-    ("james_clay", "face", "interior"),
-    ("woman_old_thin", "face", "courtyard"),
-    ("child", "upper", "forest"),
-    ("man_young", "upper", "city"),
+    *render_cases.CASES[:6],
     ("woman_heavy", "full", "sunset"),
     ("man_middle", "full", "interior"),
     ("man_middle_clay", "full", "night"),
