@@ -10,6 +10,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from renderers.raycast_exact import intersect, turn_normals
 from synth.camera import Camera, pixel_rays
 from synth.recipe import Normals
 from synth.scans import PreparedScan
@@ -85,9 +86,11 @@ class ScanCaster:
         found: list[_Hits] = []
         veiled = np.zeros(len(directions), bool)
         rays, start = np.arange(len(directions)), None
-        for _ in range(_MAX_LAYERS if self._alpha else 1):
+        for _ in range(_MAX_LAYERS):
             hits = self._cast(origin, directions, rays, start)
-            alpha = self._alpha_at(hits)
+            if not self._alpha:
+                return hits, veiled
+            alpha = self.alpha_at(hits.triangle, hits.weights)
             veiled[hits.ray[(alpha > _CLEAR) & (alpha < 1 - _CLEAR)]] = True
             solid = alpha >= ALPHA_THRESHOLD
             found.append(hits.some(solid))
@@ -106,20 +109,8 @@ class ScanCaster:
         a rim, the nearest direction that is seen edge-on. `geometric`: the triangle's own. Turned over where the ray
         meets a back face. Also returns the triangles' normals (K, 3), unit, turned likewise, and which are back faces.
         """
-        back = _dot(hits.face, directions) > 0
-        face = _unit(hits.face)
-        face[back] *= -1
-        if policy == "geometric":
-            return face, face, back
-        normal = np.einsum("kc,kcx->kx", hits.weights, np.asarray(self.scan.normals)[hits.triangle], dtype=np.float64)
-        normal[back] *= -1
-        broken = _dot(normal, normal) < 1e-12
-        normal[broken] = face[broken]
-        normal = _unit(normal)
-        view = _unit(directions)
-        leaning = np.flatnonzero((cosine := _dot(normal, view)) > 0)
-        normal[leaning] = _unit(normal[leaning] - cosine[leaning, None] * view[leaning])
-        return normal, face, back
+        corners = np.asarray(self.scan.normals)
+        return turn_normals(hits.weights, hits.triangle, hits.face, directions, corners, policy == "smooth")
 
     def surfaces(
         self, origins: np.ndarray, directions: np.ndarray, threshold: np.ndarray | None = None
@@ -173,12 +164,8 @@ class ScanCaster:
         triangle = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
         hit = np.flatnonzero(triangle >= 0)
         triangle = triangle[hit]
-        corners = self._positions[self._triangles[triangle]]
-        return _Hits(rays[hit], triangle, *_intersect(origin, directions[hit], corners))
-
-    def _alpha_at(self, hits: _Hits) -> np.ndarray:
-        """Alpha 0..1 of the surface at each hit (K,)."""
-        return self.alpha_at(hits.triangle, hits.weights)
+        exact = intersect(origin, directions[hit], triangle, self._positions, self._triangles)
+        return _Hits(rays[hit], triangle, *exact)
 
 
 def cast_labels(
@@ -196,9 +183,11 @@ def cast_labels(
     rays = pixel_rays(camera)[rows, columns].reshape(-1, 3)
     pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
     labels = _no_labels(camera)
+    world_from_camera = np.array(camera.world_from_camera)
+    seen = [(caster, np.linalg.inv(world_from_scan) @ world_from_camera) for caster, world_from_scan in placed]
     for start in range(0, len(rays), _BLOCK):
         block = slice(start, start + _BLOCK)
-        _cast_block(labels, pixels[block], rays[block], np.array(camera.world_from_camera), placed, normals)
+        _cast_block(labels, pixels[block], rays[block], seen, normals)
     return labels
 
 
@@ -206,14 +195,13 @@ def _cast_block(
     labels: Labels,
     pixels: np.ndarray,
     rays_camera: np.ndarray,
-    world_from_camera: np.ndarray,
-    placed: list[tuple[ScanCaster, np.ndarray]],
+    seen: list[tuple[ScanCaster, np.ndarray]],
     normals: Normals,
 ) -> None:
-    """Fills in the labels of some pixels (K,), by number in the frame, with rays (K, 3)."""
+    """Fills in the labels of some pixels (K,), by number in the frame, with rays (K, 3), of scans with their
+    scan_from_camera."""
     nearest = np.full(len(pixels), np.inf)
-    for number, (caster, world_from_scan) in enumerate(placed, start=1):
-        scan_from_camera = np.linalg.inv(world_from_scan) @ world_from_camera
+    for number, (caster, scan_from_camera) in enumerate(seen, start=1):
         directions = rays_camera @ scan_from_camera[:3, :3].T
         hits, veiled = caster.first_hits(scan_from_camera[:3, 3], directions)
         labels.veiled.ravel()[pixels] |= veiled
@@ -245,42 +233,8 @@ def _no_labels(camera: Camera) -> Labels:
     )
 
 
-def _intersect(
-    origin: np.ndarray, directions: np.ndarray, corners: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ray parameter (K,), barycentrics (K, 3), clipped into the triangle, and face normals (K, 3), not unit.
-
-    directions (K, 3), corners (K, 3, 3), float64. Moeller and Trumbore 1997.
-    """
-    edge1, edge2 = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    face = _cross(edge1, edge2)
-    s = origin - corners[:, 0]
-    q = _cross(s, directions)
-    determinant = _dot(face, directions)
-    determinant = np.where(np.abs(determinant) < 1e-300, 1e-300, determinant)
-    u = -_dot(edge2, q) / determinant
-    v = _dot(edge1, q) / determinant
-    weights = np.clip(np.stack([1 - u - v, u, v], axis=-1), 0, 1)
-    weights /= weights.sum(axis=-1, keepdims=True)
-    # The depth of the clipped point: a plane seen edge-on has no exact depth, a point of the triangle has.
-    point = weights[:, 1:2] * edge1 + weights[:, 2:] * edge2 - s
-    return _dot(point, directions) / _dot(directions, directions), weights, face
-
-
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("kx,kx->k", a, b)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a x b of (K, 3) arrays; a third of the time of np.cross, which copies its arguments."""
-    out = np.empty_like(a)
-    for x, y, z in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        out[:, x] = a[:, y] * b[:, z] - a[:, z] * b[:, y]
-    return out
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.sqrt(_dot(vectors, vectors)), 1e-30)[:, None]
 
 
 def _lookup(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:

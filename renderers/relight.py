@@ -18,7 +18,7 @@ from renderers.proof import check_subject
 from renderers.raycast import Labels, ScanCaster, cast_labels
 from renderers.relight_colour import colours
 from renderers.relight_directions import Directions
-from renderers.relight_light import measure_light
+from renderers.relight_light import Sky, take_apart, turn_light
 from renderers.relight_relit import Relit
 from renderers.relight_shade import Points, irradiance
 from renderers.relight_store import open_transport
@@ -32,6 +32,10 @@ from synth.sample import Sample
 from synth.scans import PreparedScan, load_prepared
 
 
+#: Panoramas kept taken apart: 1.5 MB each.
+_MOST_BACKGROUNDS = 64
+
+
 @dataclass(frozen=True, eq=False)
 class _Loaded:
     """A scan with its transport."""
@@ -41,6 +45,14 @@ class _Loaded:
     caster: ScanCaster
     paint: ScanPaint
     transport: Transport
+
+
+@dataclass(frozen=True, eq=False)
+class _Background:
+    """A panorama as it is seen, mapped into memory, and as it lights."""
+
+    panorama: np.ndarray
+    sky: Sky
 
 
 class RelightRenderer:
@@ -53,7 +65,7 @@ class RelightRenderer:
         self._scan_store, self._background_store = scan_store, background_store
         self._directions = Directions(DIRECTIONS)
         self._loaded: _Loaded | None = None
-        self._panorama: tuple[str, np.ndarray, np.ndarray] | None = None
+        self._backgrounds: dict[str, _Background] = {}
 
     def render(self, recipe: SceneRecipe) -> Sample:
         """Colour and labels of a recipe.
@@ -63,7 +75,7 @@ class RelightRenderer:
         """
         placed, window, labels = self._label(recipe)
         premultiplied = self._shade(recipe, placed, window, labels)
-        panorama = self._load_panorama(recipe)[0]
+        panorama = self._load_background(recipe).panorama
         background = render_background(recipe, panorama, self._background_store, premultiplied[..., 3] < 1)
         return build_sample(recipe, labels, premultiplied, background, placed)
 
@@ -96,9 +108,8 @@ class RelightRenderer:
 
     def _shade(self, recipe: SceneRecipe, placed: list, window: tuple[slice, slice], labels: Labels) -> np.ndarray:
         (loaded, world_from_scan), camera = placed[0], recipe.camera
-        light = measure_light(
-            self._load_panorama(recipe)[1], recipe.background.yaw_deg, world_from_scan, self._directions
-        )
+        sky = self._load_background(recipe).sky
+        light = turn_light(sky, recipe.background.yaw_deg, world_from_scan, self._directions)
         relit = Relit(loaded.transport, light, self._directions)
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
         whole, edges = see_surfaces(camera, labels, loaded.caster, scan_from_camera, window)
@@ -117,13 +128,17 @@ class RelightRenderer:
             self._loaded = _Loaded(key, scan, caster, paint, open_transport(self._scan_store, key, scan, caster, paint))
         return self._loaded
 
-    def _load_panorama(self, recipe: SceneRecipe) -> tuple[np.ndarray, np.ndarray]:
-        """The panorama as it is seen, and as it lights."""
+    def _load_background(self, recipe: SceneRecipe) -> _Background:
+        """The panorama of a recipe; so many of the last are kept as fit into little memory."""
         wanted = recipe.background.sha256
-        if self._panorama is None or self._panorama[0] != wanted:
+        found = self._backgrounds.pop(wanted, None)
+        if found is None:
             panorama = load_panorama(self._background_store, wanted)
-            self._panorama = (wanted, panorama, light_panorama(panorama))
-        return self._panorama[1:]
+            found = _Background(panorama, take_apart(light_panorama(panorama)))
+        self._backgrounds[wanted] = found
+        while len(self._backgrounds) > _MOST_BACKGROUNDS:
+            del self._backgrounds[next(iter(self._backgrounds))]
+        return found
 
 
 def _refuse_unable(recipe: SceneRecipe) -> None:

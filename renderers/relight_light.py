@@ -4,12 +4,14 @@ A cell answers for its whole light with one visibility, which is too coarse for 
 the mean and small is taken out, and asks for its own shadow rays when a view is made. What stays is smooth.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 from scipy import ndimage
 
+from renderers.panorama import shrink_panorama
 from renderers.relight_directions import Directions
 
 #: Rec. 709 luminance.
@@ -19,8 +21,22 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _STRONG, _LEAST_SHARE, _MOST_SR = 30.0, 0.008, 0.06
 #: At most so many; the weaker ones stay in their cells.
 _MOST_LIGHTS = 8
+#: Width at which the rest is summed into cells, which are some 5 degrees wide.
+_SMOOTH_PX = 512
 #: Shadow rays of a light: each stands for an equal part of it.
 LIGHT_RAYS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Sky:
+    """A panorama taken apart, in its own frame: as it is before any turn."""
+
+    smooth: np.ndarray
+    """(h, w, 3) float32, at most some 512 texels wide, without the strong lights."""
+    strong: np.ndarray
+    """(L, 3) float32, irradiance of each strong light on a surface that faces it."""
+    towards: np.ndarray
+    """(L, LIGHT_RAYS, 3) float32, unit: the middles of equal parts of each strong light."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,36 +49,40 @@ class Light:
     irradiance: np.ndarray
     """(D, 3) float32: integral of radiance over each cell, with the strong lights."""
     strong: np.ndarray
-    """(L, 3) float32, irradiance of each strong light on a surface that faces it."""
+    """As of Sky."""
     towards: np.ndarray
-    """(L, LIGHT_RAYS, 3) float32, unit: the middles of equal parts of each strong light."""
+    """As of Sky, frame scan."""
 
 
-def measure_light(
-    panorama: np.ndarray, yaw_deg: float, world_from_scan: np.ndarray, directions: Directions
-) -> Light:
-    """The light of an equirectangular panorama (h, w, 3) turned by yaw_deg on a scan placed by world_from_scan."""
+def take_apart(panorama: np.ndarray) -> Sky:
+    """The strong lights of an equirectangular panorama (h, w, 3), and the rest."""
     panorama = np.ascontiguousarray(panorama, np.float32)
     h, w = panorama.shape[:2]
     area = solid_angles(h, w)
-    unit = texel_directions(h, w, yaw_deg) @ np.asarray(world_from_scan)[:3, :3].astype(np.float32)
-    cell = directions.find(unit.reshape(-1, 3)).reshape(h, w)
     found, smooth = _strong_lights(panorama, area)
-    strong, towards = [], []
-    for chosen, excess in found:
-        power = excess @ _LUMINANCE * area[chosen[0]]
-        strong.append((excess * area[chosen[0]][:, None]).sum(axis=0))
-        towards.append(_split(unit[chosen], power, LIGHT_RAYS))
-    moments = _sum_moments(smooth, area, unit, cell, directions.count)
-    irradiance = np.stack(
-        [np.bincount(cell.ravel(), (panorama[..., c] * area[:, None]).ravel(), directions.count) for c in range(3)], 1
-    )
-    return Light(
-        moments,
-        irradiance.astype(np.float32),
-        np.array(strong, np.float32).reshape(-1, 3),
-        np.array(towards, np.float32).reshape(-1, LIGHT_RAYS, 3),
-    )
+    strong = np.empty((len(found), 3), np.float32)
+    towards = np.empty((len(found), LIGHT_RAYS, 3), np.float32)
+    for number, (chosen, excess) in enumerate(found):
+        strong[number] = (excess * area[chosen[0]][:, None]).sum(axis=0)
+        unit = texel_directions(h, w)[chosen]
+        towards[number] = _split(unit, excess @ _LUMINANCE * area[chosen[0]], LIGHT_RAYS)
+    return Sky(np.ascontiguousarray(shrink_panorama(smooth, w // _SMOOTH_PX)), strong, towards)
+
+
+def turn_light(sky: Sky, yaw_deg: float, world_from_scan: np.ndarray, directions: Directions) -> Light:
+    """The light of a sky turned by yaw_deg about world z on a scan placed by world_from_scan."""
+    yaw = np.radians(yaw_deg)
+    world_from_sky = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    scan_from_sky = np.asarray(world_from_scan)[:3, :3].T @ world_from_sky
+    h, w = sky.smooth.shape[:2]
+    unit = texel_directions(h, w).reshape(-1, 3) @ scan_from_sky.T.astype(np.float32)
+    cell = directions.find(unit)
+    moments, irradiance = _sum_cells(sky.smooth.reshape(-1, 3), np.repeat(solid_angles(h, w), w), unit, cell,
+                                     directions.count)  # fmt: skip
+    towards = sky.towards @ scan_from_sky.T.astype(np.float32)
+    for strong, parts in zip(sky.strong, towards, strict=True):
+        np.add.at(irradiance, directions.find(parts), strong / LIGHT_RAYS)
+    return Light(moments, irradiance, sky.strong, towards)
 
 
 def solid_angles(height: int, width: int) -> np.ndarray:
@@ -71,9 +91,11 @@ def solid_angles(height: int, width: int) -> np.ndarray:
     return ((edges[:-1] - edges[1:]) * 2 * np.pi / width).astype(np.float32)
 
 
-def texel_directions(height: int, width: int, yaw_deg: float) -> np.ndarray:
-    """(height, width, 3) float32, unit, world: where the middles of texels are; as `renderers.panorama` looks up."""
-    azimuth = (0.5 - (np.arange(width) + 0.5) / width) * 2 * np.pi + np.radians(yaw_deg)
+@functools.cache
+def texel_directions(height: int, width: int) -> np.ndarray:
+    """(height, width, 3) float32, unit, where the middles of an unturned panorama's texels are, as
+    `renderers.panorama` looks them up. Shared: not to be written to."""
+    azimuth = (0.5 - (np.arange(width) + 0.5) / width) * 2 * np.pi
     polar = (np.arange(height) + 0.5) * np.pi / height
     out = np.empty((height, width, 3), np.float32)
     out[..., 0] = np.sin(polar)[:, None] * np.cos(azimuth)
@@ -135,13 +157,13 @@ def _split(unit: np.ndarray, power: np.ndarray, parts: int) -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _sum_moments(panorama, area, unit, cell, count):  # pragma: no cover - compiled
-    out = np.zeros((count, 9), np.float64)
-    for i in range(panorama.shape[0]):
-        for j in range(panorama.shape[1]):
-            k = cell[i, j]
-            for c in range(3):
-                value = panorama[i, j, c] * area[i]
-                for x in range(3):
-                    out[k, 3 * c + x] += value * unit[i, j, x]
-    return out.astype(np.float32)
+def _sum_cells(radiance, area, unit, cell, count):  # pragma: no cover - compiled
+    moments, irradiance = np.zeros((count, 9)), np.zeros((count, 3))
+    for t in range(len(cell)):
+        k = cell[t]
+        for c in range(3):
+            value = radiance[t, c] * area[t]
+            irradiance[k, c] += value
+            for x in range(3):
+                moments[k, 3 * c + x] += value * unit[t, x]
+    return moments.astype(np.float32), irradiance.astype(np.float32)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.spatial import cKDTree
 
 from synth.scans import PreparedScan
 
@@ -15,6 +16,9 @@ from synth.scans import PreparedScan
 _SAME_M = 2e-6
 #: Normals are rounded to this when nodes are compared.
 _SAME_NORMAL = 0.01
+#: Rows that a node takes its light from, where there are fewer rows than nodes; and how many edges of a cluster's cube
+#: a right angle between normals is worth.
+_BLENDED, _NORMAL_EDGES = 4, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +67,7 @@ def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
     start = np.cumsum(sizes) - sizes
     triangles = np.asarray(scan.triangles)
     position, normal = _place(np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum())
-    key = np.empty((len(position), 6), np.int32)
-    key[:, :3] = np.round(position / _SAME_M)
-    key[:, 3:] = np.round(normal / _SAME_NORMAL)
-    packed = np.ascontiguousarray(key).view(np.dtype((np.void, 24))).ravel()
-    _, first, grid = np.unique(packed, return_index=True, return_inverse=True)
+    _, first, grid = np.unique(_hash(position, normal), return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")  # nodes in the order of triangles: neighbours lie close in memory
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -75,10 +75,48 @@ def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
     return Nodes(position[sample], normal[sample], level, start, rank[grid].astype(np.int32), sample)
 
 
-def triangle_of(nodes: Nodes) -> tuple[np.ndarray, np.ndarray]:
-    """One triangle (N,) of each node, and its barycentrics there (N, 3) float32."""
-    triangle = np.searchsorted(nodes.start, nodes.sample, side="right") - 1
-    return triangle, _weights(nodes.level[triangle], nodes.sample - nodes.start[triangle])
+def triangle_of(nodes: Nodes, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One triangle of each of some nodes (K,), and its barycentrics there (K, 3) float32."""
+    triangle = np.searchsorted(nodes.start, nodes.sample[some], side="right") - 1
+    return triangle, _weights(nodes.level[triangle], nodes.sample[some] - nodes.start[triangle])
+
+
+def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which nodes stand for all (R,), and of which of them, numbered by row, every node takes how much.
+
+    Every node for itself while there are no more than `most`. Else one of each small cube and side, and each node takes
+    from the `_BLENDED` nearest in place and direction, less from the farther, nothing from the last: so that what is
+    taken changes smoothly. Returns also rows (N, B) int32, the nearest first, and shares (N, B) float32.
+    """
+    count = len(nodes.position)
+    if count <= most:
+        every = np.arange(count, dtype=np.int32)
+        return every, every[:, None], np.ones((count, 1), np.float32)
+    edge = size_m / np.sqrt(most)
+    while True:
+        cluster = cluster_places(nodes.position, nodes.normal, edge)
+        if cluster.max() < most:
+            break
+        edge *= 1.1
+    members = np.bincount(cluster)
+    middle = np.stack([np.bincount(cluster, nodes.position[:, x]) / members for x in range(3)], axis=1)
+    order = np.lexsort((np.linalg.norm(nodes.position - middle[cluster], axis=1), cluster))
+    chosen = order[np.cumsum(members) - members]
+    places = np.concatenate([nodes.position / edge, nodes.normal * _NORMAL_EDGES], axis=1)
+    distance, nearest = cKDTree(places[chosen]).query(places, _BLENDED + 1)
+    share = (1 - distance[:, :-1] / np.maximum(distance[:, -1:], 1e-9)) ** 2
+    share[share.sum(axis=1) <= 0] = 1
+    share /= share.sum(axis=1, keepdims=True)
+    return chosen.astype(np.int32), nearest[:, :-1].astype(np.int32), share.astype(np.float32)
+
+
+def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float) -> np.ndarray:
+    """Cluster (K,) int64 of each place: those in one cube of an edge, whose normals have the same main axis and sign."""
+    axis = np.argmax(np.abs(normal), axis=1)
+    side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
+    cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)
+    key = ((cube[:, 0] * (cube[:, 1].max() + 1) + cube[:, 1]) * (cube[:, 2].max() + 1) + cube[:, 2]) * 6 + side
+    return np.unique(key, return_inverse=True)[1].reshape(-1)
 
 
 @numba.njit(cache=True)
@@ -122,6 +160,23 @@ def _place(positions, triangles, normals, level, start, count):  # pragma: no co
                     normal[at, x] = normal[at, x] / length if length > 1e-6 else normals[t, 0, x]
                 at += 1
     return position, normal
+
+
+@numba.njit(cache=True)
+def _hash(position, normal):  # pragma: no cover - compiled
+    """64 bits of each rounded position and normal: two of a million places share them once in ten million scans."""
+    out = np.empty(len(position), np.uint64)
+    for k in range(len(position)):
+        value = np.uint64(0x9E3779B97F4A7C15)
+        for x in range(6):
+            part = position[k, x] / _SAME_M if x < 3 else normal[k, x - 3] / _SAME_NORMAL
+            value ^= np.uint64(np.int64(np.round(part)))
+            # The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+            value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            value = value ^ (value >> np.uint64(31))
+        out[k] = value
+    return out
 
 
 @numba.njit(cache=True)

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from renderers.relight_directions import Directions
 from renderers.relight_light import Light
-from renderers.relight_transport import _STRIDE, Transport
+from renderers.relight_transport import STRIDE, Transport
 
 #: Bounces of light between surfaces: Cycles' diffuse bounces (renderers.blender).
 _BOUNCES = 3
@@ -36,18 +36,21 @@ class Relit:
         self._around_start = np.cumsum([0, *(len(a) for a in around)])
         self._around = np.concatenate([*around, np.zeros(0, np.int64)]).astype(np.int64)
 
-    def rows(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors (K, 9) float32 and, for strong lights, DARK, LIT or UNKNOWN (K, L) uint8 of rows (K,)."""
+    def nodes(self, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors (K, 9) float32 of nodes seen from a side, and for strong lights DARK, LIT or UNKNOWN (K, L) uint8.
+
+        sides (K,): a node, or that plus the count of nodes for its back.
+        """
         t = self._transport
+        rows = _rows_of(sides, t.blend_row, t.back)
+        wanted, compact = used(rows, len(t.normal))
         vectors = _direct(t.bits, wanted, self._tables)
         _gather(
             vectors, wanted, t.seen_start, t.seen_patch, t.seen_direction, self._patches, self._unit,
-            np.float32(self._directions.area_sr * _STRIDE),
+            np.float32(self._directions.area_sr * STRIDE),
         )  # fmt: skip
-        state = _classify(
-            t.bits, t.normal, wanted, self._around_start, self._around, self._unit, self.middles
-        )
-        return vectors, state
+        state = _classify(t.bits, t.normal, wanted, self._around_start, self._around, self._unit, self.middles)
+        return _blend(sides, rows, compact, t.blend_share, vectors, state)
 
     def _bounce(self) -> np.ndarray:
         """Radiance (P, 3) float32 that patches send out after at least one and at most _BOUNCES encounters."""
@@ -64,6 +67,51 @@ class Relit:
 def _radius(towards: np.ndarray, middles: np.ndarray) -> np.ndarray:
     cosine = np.einsum("lkx,lx->lk", towards, middles)
     return np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)
+
+
+@numba.njit(cache=True)
+def used(numbers, count):  # pragma: no cover - compiled
+    """The numbers from 0 that occur in (K, B), ascending, and for each below `count` its place among them, or -1."""
+    compact = np.full(count, -1, np.int32)
+    for k in range(numbers.shape[0]):
+        for b in range(numbers.shape[1]):
+            if numbers[k, b] >= 0:
+                compact[numbers[k, b]] = 0
+    wanted = np.flatnonzero(compact == 0)
+    for k in range(len(wanted)):
+        compact[wanted[k]] = k
+    return wanted, compact
+
+
+@numba.njit(cache=True)
+def _rows_of(sides, blend_row, back):  # pragma: no cover - compiled
+    """The rows (K, B) that nodes take their light from; -1 where a back is dark."""
+    rows = np.empty((len(sides), blend_row.shape[1]), np.int32)
+    for k in range(len(sides)):
+        for b in range(blend_row.shape[1]):
+            row = blend_row[sides[k] % len(blend_row), b]
+            rows[k, b] = row if sides[k] < len(blend_row) else back[row]
+    return rows
+
+
+@numba.njit(cache=True)
+def _blend(sides, rows, compact, share, vectors, state):  # pragma: no cover - compiled
+    lights = state.shape[1]
+    out = np.zeros((len(rows), 9), np.float32)
+    merged = np.zeros((len(rows), lights), np.uint8)
+    for k in range(len(rows)):
+        for b in range(rows.shape[1]):
+            if rows[k, b] >= 0:
+                for x in range(9):
+                    out[k, x] += share[sides[k] % len(share), b] * vectors[compact[rows[k, b]], x]
+        for light in range(lights):
+            for b in range(rows.shape[1]):
+                mine = np.uint8(DARK) if rows[k, b] < 0 else state[compact[rows[k, b]], light]
+                if b == 0:
+                    merged[k, light] = mine
+                elif mine != merged[k, light]:
+                    merged[k, light] = UNKNOWN
+    return out, merged
 
 
 @numba.njit(cache=True)

@@ -9,14 +9,17 @@ import numba
 import numpy as np
 
 from renderers.raycast import ScanCaster
+from renderers.relight_light import LIGHT_RAYS
 from renderers.relight_nodes import cell_of
-from renderers.relight_relit import Relit
+from renderers.relight_relit import DARK, LIT, Relit, used
 from renderers.relight_transport import Transport
 from synth.scans import PreparedScan
 
 #: Cycles lifts the origin of a shadow ray towards the smooth surface where the cosine to the triangle is below this:
 #: the default of its `shadow_terminator_geometry_offset`.
 _TERMINATOR = 0.1
+#: Cosine to the middle of a strong light below which none of it is above the horizon.
+_BEHIND = -0.15
 #: Shadow rays start so far off the surface, of the scan's height.
 _LIFT = 3e-5
 
@@ -37,44 +40,52 @@ def irradiance(
     """Irradiance (S, 3) float32 of samples seen from eye (3,)."""
     positions, triangles = np.asarray(scan.positions), np.asarray(scan.triangles)
     normals = np.asarray(scan.normals)
-    rows, shares, normal, face, position = _locate(
+    sides, shares, normal, face, position = _locate(
         points.triangle, points.weights, eye.astype(np.float32), positions, triangles, normals,
-        transport.level, transport.start, transport.grid, transport.back,
+        transport.level, transport.start, transport.grid, len(transport.blend_row),
     )  # fmt: skip
-    wanted, compact = _used(rows, len(transport.normal))
-    vectors, state = relit.rows(wanted)
+    wanted, compact = used(sides, 2 * len(transport.blend_row))
+    vectors, state = relit.nodes(wanted)
     light = relit.light
-    out, sample, number, dark = _shade(rows, shares, normal, compact, vectors, state, light.strong, light.towards)
+    out, sample, number, dark = _shade(
+        sides, shares, normal, compact, vectors, state, light.strong, light.towards, relit.middles
+    )
 
-    def ask(some: np.ndarray, towards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Whether rays of some of the samples get through (K, rays), and the rays (K * rays, 3)."""
-        origins, rays = _shadow_rays(
-            sample[some], number[some], towards, position, normal, face, points.triangle, points.weights, positions,
-            triangles, normals, np.float32(_LIFT * scan.facts.height_m),
-        )  # fmt: skip
+    lift = np.float32(_LIFT * scan.facts.height_m)
+    geometry = (position, normal, face, points.triangle, points.weights, positions, triangles, normals, lift)
+
+    def ask(some: np.ndarray, towards: np.ndarray) -> np.ndarray:
+        """Which of the rays towards the parts (L, rays, 3) of lights get through: (K, rays) bool."""
+        ray, origins, directions = _shadow_rays(sample[some], number[some], towards, *geometry)
         each = towards.shape[1]
-        threshold = np.tile((np.arange(each) + 0.5) / each, len(some))
-        free = np.einsum("kx,kx->k", np.repeat(normal[sample[some]], each, axis=0), rays) > 0
-        free[free] = ~caster.blocked(origins[free], rays[free], threshold[free])
-        return free, rays
+        free = np.zeros((len(some), each), bool)
+        threshold = (ray % each + 0.5) / each
+        free.ravel()[ray] = ~caster.blocked(origins, directions, threshold)
+        return free
 
-    # Nodes that are dark may have a lit gap between them: one ray tells.
-    dark = np.flatnonzero(dark)
+    # Nodes that are dark may have a lit gap between them: one ray tells. What is not, but is not lit all around, is
+    # asked by the two most distant parts of a light, and by all where these disagree.
     unsure = np.ones(len(sample), bool)
-    unsure[dark] = ask(dark, relit.middles[:, None])[0]
+    all_dark = np.flatnonzero(dark)
+    unsure[all_dark] = ask(all_dark, light.towards[:, :1])[:, 0]
     unsure = np.flatnonzero(unsure)
-    free, rays = ask(unsure, light.towards)
-    _add_strong(out, sample[unsure], number[unsure], free, rays, normal, light.strong)
+    free = np.empty((len(unsure), LIGHT_RAYS), bool)
+    ends = ask(unsure, light.towards[:, [0, -1]])
+    free[:] = ends[:, :1]
+    mixed = np.flatnonzero(ends[:, 0] != ends[:, 1])
+    free[mixed] = ask(unsure[mixed], light.towards)
+    _add_strong(out, sample[unsure], number[unsure], free, light.towards, normal, light.strong)
     return out
 
 
 @numba.njit(cache=True)
 def _locate(
-    triangle, weights, eye, positions, triangles, normals, level, start, grid, back
+    triangle, weights, eye, positions, triangles, normals, level, start, grid, nodes
 ):  # pragma: no cover - compiled
-    """Three rows of each sample, their shares, and its shading normal, face normal, both towards the eye, position."""
+    """Three nodes of each sample, numbered on from `nodes` where their backs are seen, their
+    shares, and its shading normal, face normal, both towards the eye, position."""
     count = len(triangle)
-    rows = np.empty((count, 3), np.int32)
+    sides = np.empty((count, 3), np.int32)
     shares = np.empty((count, 3), np.float32)
     normal = np.empty((count, 3), np.float32)
     face = np.empty((count, 3), np.float32)
@@ -103,32 +114,18 @@ def _locate(
             face[s, x] *= sign / max(np.sqrt(long_f), np.float32(1e-20))
         ga, gb, gc, sa, sb, sc = cell_of(level[t], w1, w2)
         shares[s, 0], shares[s, 1], shares[s, 2] = sa, sb, sc
-        rows[s, 0], rows[s, 1], rows[s, 2] = grid[start[t] + ga], grid[start[t] + gb], grid[start[t] + gc]
+        sides[s, 0], sides[s, 1], sides[s, 2] = grid[start[t] + ga], grid[start[t] + gb], grid[start[t] + gc]
         if sign < 0:
             for k in range(3):
-                rows[s, k] = back[rows[s, k]]
-    return rows, shares, normal, face, position
+                sides[s, k] += nodes
+    return sides, shares, normal, face, position
 
 
 @numba.njit(cache=True)
-def _used(rows, count):  # pragma: no cover - compiled
-    """The rows that occur, ascending, and for every row its place among them."""
-    compact = np.full(count, -1, np.int32)
-    for s in range(len(rows)):
-        for k in range(3):
-            if rows[s, k] >= 0:
-                compact[rows[s, k]] = 0
-    wanted = np.flatnonzero(compact == 0)
-    for k in range(len(wanted)):
-        compact[wanted[k]] = k
-    return wanted, compact
-
-
-@numba.njit(cache=True)
-def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # pragma: no cover - compiled
+def _shade(sides, shares, normal, compact, vectors, state, strong, towards, middles):  # pragma: no cover - compiled
     """Irradiance without the strong lights that must still be asked for, which those are by sample and number, and
     whether all nodes around took it for dark."""
-    count, lights = len(rows), len(strong)
+    count, lights = len(sides), len(strong)
     out = np.zeros((count, 3), np.float32)
     open_sample = np.empty(count * lights, np.int64)
     open_light = np.empty(count * lights, np.int64)
@@ -138,10 +135,8 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
     for s in range(count):
         vector[:] = 0
         for k in range(3):
-            if rows[s, k] >= 0:
-                r = compact[rows[s, k]]
-                for x in range(9):
-                    vector[x] += shares[s, k] * vectors[r, x]
+            for x in range(9):
+                vector[x] += shares[s, k] * vectors[compact[sides[s, k]], x]
         for c in range(3):
             value = np.float32(0)
             for x in range(3):
@@ -150,12 +145,8 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
         for light in range(lights):
             lit = dark = 0
             for k in range(3):
-                if rows[s, k] < 0:
-                    dark += 1
-                elif state[compact[rows[s, k]], light] == 1:
-                    lit += 1
-                elif state[compact[rows[s, k]], light] == 0:
-                    dark += 1
+                lit += state[compact[sides[s, k]], light] == LIT
+                dark += state[compact[sides[s, k]], light] == DARK
             if lit == 3:
                 for ray in range(towards.shape[1]):
                     cosine = np.float32(0)
@@ -165,8 +156,12 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
                     for c in range(3):
                         out[s, c] += cosine * strong[light, c]
             else:
-                open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
-                n += 1
+                facing = np.float32(0)
+                for x in range(3):
+                    facing += normal[s, x] * middles[light, x]
+                if facing > _BEHIND:
+                    open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
+                    n += 1
     return out, open_sample[:n], open_light[:n], all_dark[:n]
 
 
@@ -174,20 +169,25 @@ def _shade(rows, shares, normal, compact, vectors, state, strong, towards):  # p
 def _shadow_rays(
     sample, light, towards, position, normal, face, triangle, weights, positions, triangles, normals, lift
 ):  # pragma: no cover - compiled
-    """Origins and directions (K * LIGHT_RAYS, 3) towards strong lights, lifted near the terminator as Cycles does."""
-    rays = towards.shape[1]
-    origin = np.empty((len(sample) * rays, 3), np.float32)
-    direction = np.empty((len(sample) * rays, 3), np.float32)
+    """Rays from samples towards the parts of strong lights, those above the shading normal's horizon: number (K,) among
+    all, origin and direction (K, 3). Near the terminator they start off the smooth surface, as Cycles has it."""
+    each = towards.shape[1]
+    number = np.empty(len(sample) * each, np.int64)
+    origin = np.empty((len(number), 3), np.float32)
+    direction = np.empty((len(number), 3), np.float32)
+    n = 0
     for k in range(len(sample)):
         s = sample[k]
         height = np.float32(-1)
-        for ray in range(rays):
+        for ray in range(each):
             cos_n = cos_f = np.float32(0)
             for x in range(3):
                 d = towards[light[k], ray, x]
-                direction[k * rays + ray, x] = d
+                direction[n, x] = d
                 cos_n += normal[s, x] * d
                 cos_f += face[s, x] * d
+            if cos_n <= 0:
+                continue
             amount = 2 - (cos_f + cos_n) / _TERMINATOR if cos_n < _TERMINATOR else 1 - cos_f / _TERMINATOR
             amount = min(max(amount, 0.0), 1.0)
             if amount > 0 and height < 0:
@@ -196,8 +196,10 @@ def _shadow_rays(
                 up = lift * face[s, x]
                 if amount > 0:
                     up += np.float32(amount) * height * normal[s, x]
-                origin[k * rays + ray, x] = position[s, x] + up
-    return origin, direction
+                origin[n, x] = position[s, x] + up
+            number[n] = k * each + ray
+            n += 1
+    return number[:n], origin[:n], direction[:n]
 
 
 @numba.njit(cache=True)
@@ -234,15 +236,15 @@ def _bulge(weights, positions, corners, normals, face):  # pragma: no cover - co
 
 
 @numba.njit(cache=True)
-def _add_strong(out, sample, light, free, rays, normal, strong):  # pragma: no cover - compiled
-    each = len(rays) // max(len(sample), 1)
+def _add_strong(out, sample, light, free, towards, normal, strong):  # pragma: no cover - compiled
+    each = free.shape[1]
     for k in range(len(sample)):
         s = sample[k]
-        for ray in range(k * each, (k + 1) * each):
-            if free[ray]:
+        for ray in range(each):
+            if free[k, ray]:
                 cosine = np.float32(0)
                 for x in range(3):
-                    cosine += normal[s, x] * rays[ray, x]
-                cosine /= np.float32(each)
+                    cosine += normal[s, x] * towards[light[k], ray, x]
+                cosine = max(cosine, np.float32(0)) / np.float32(each)
                 for c in range(3):
                     out[s, c] += cosine * strong[light[k], c]

@@ -25,7 +25,8 @@ from synth.scans import PreparedScan
 _FACTS = "facts.json"
 _NAMES = tuple(field.name for field in fields(Transport))
 _KINDS = {
-    "level": (np.uint8, 1), "start": (np.int64, 1), "grid": (np.int32, 1), "normal": (np.float32, 2),
+    "level": (np.uint8, 1), "start": (np.int64, 1), "grid": (np.int32, 1),
+    "blend_row": (np.int32, 2), "blend_share": (np.float32, 2), "normal": (np.float32, 2),
     "back": (np.int32, 1), "bits": (np.uint8, 2), "seen_start": (np.int64, 1), "seen_patch": (np.uint16, 1),
     "seen_direction": (np.uint16, 1), "patch_light": (np.uint8, 2), "patch_albedo": (np.float32, 2),
     "link_start": (np.int64, 1), "link_patch": (np.int32, 1), "link_share": (np.float32, 1),
@@ -41,7 +42,7 @@ def open_transport(store: Path, key: str, scan: PreparedScan, caster: ScanCaster
 
     Where the store cannot be written it is built for this process alone.
     """
-    folder = store / f"{key}.relight-v{TRANSPORT_VERSION}"
+    folder = _folder(store, key)
     with contextlib.suppress(BadTransport):
         return read_transport(folder, scan)
     with _lock(folder):
@@ -84,6 +85,10 @@ def write_transport(folder: Path, transport: Transport) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _folder(store: Path, key: str) -> Path:
+    return store / f"{key}.relight-v{TRANSPORT_VERSION}"
+
+
 def _map(path: Path, dtype: type, dimensions: int, sha256: str) -> np.ndarray:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype != dtype or array.ndim != dimensions:
@@ -105,7 +110,8 @@ def _check(t: Transport, triangles: int, folder: Path) -> None:
     fits = {
         "triangles": len(t.level) == len(t.start) == triangles and t.level.min(initial=1) >= 1,
         "grid": len(t.grid) == sizes.sum() and np.array_equal(t.start, np.cumsum(sizes) - sizes),
-        "nodes": _within(t.grid, len(t.back)) and len(t.back) <= rows,
+        "nodes": _within(t.grid, len(t.blend_row)) and len(t.back) <= rows,
+        "blend": t.blend_row.shape == t.blend_share.shape and _within(t.blend_row, len(t.back)),
         "back": _within(t.back[t.back >= 0], rows) and t.back.min(initial=0) >= -1,
         "rows": t.normal.shape == (rows, 3) and t.bits.shape == (rows, DIRECTIONS // 8),
         "seen": _is_index(t.seen_start, rows, len(t.seen_patch)) and len(t.seen_patch) == len(t.seen_direction),
@@ -114,7 +120,7 @@ def _check(t: Transport, triangles: int, folder: Path) -> None:
         "patches": t.patch_light.shape == (patches, DIRECTIONS) and t.patch_albedo.shape == (patches, 3),
         "links": _is_index(t.link_start, patches, len(t.link_patch)) and len(t.link_patch) == len(t.link_share),
         "link_patch": _within(t.link_patch, patches),
-        "numbers": all(np.isfinite(a).all() for a in (t.normal, t.patch_albedo, t.link_share)),
+        "numbers": all(np.isfinite(a).all() for a in (t.blend_share, t.normal, t.patch_albedo, t.link_share)),
     }
     wrong = [name for name, right in fits.items() if not right]
     if wrong:

@@ -18,6 +18,8 @@ from renderers.relight_nodes import (
     build_nodes,
     cell_of,
     choose_levels,
+    choose_rows,
+    cluster_places,
     grid_size,
     longest_edges,
     steepest,
@@ -27,10 +29,10 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 4
+TRANSPORT_VERSION = 6
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
-_STRIDE = 3
+STRIDE = 3
 #: Rays start so far off the surface, of the scan's height.
 _LIFT = 1e-4
 #: Directions that tell how open nodes are to the sky.
@@ -41,23 +43,30 @@ _STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
 _ROWS = 512
 _PATCHES = 4096
 #: Nodes that a scan may have; spacing grows until it has no more.
-_MOST_NODES = 50_000
+_MOST_NODES = 40_000
+#: Rows of fronts; a scan of more vertices has several of them share rows.
+_MOST_ROWS = 60_000
 #: Spacing of nodes, of the square root of the scan's area.
-_SPACING = 1 / 150
+_SPACING = 1 / 100
 _MOST_PARTS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    """N nodes and R >= N rows of a scan, P patches; see the fields of `renderers.relight_nodes.Nodes`."""
+    """N nodes of a scan, R rows of which the first F are fronts, P patches. level, start, grid: as in
+    `renderers.relight_nodes.Nodes`."""
 
     level: np.ndarray
     start: np.ndarray
     grid: np.ndarray
+    blend_row: np.ndarray
+    """(N, B) int32, the rows below F that a node takes its light from; B is 1 where every node has its own."""
+    blend_share: np.ndarray
+    """(N, B) float32, how much of each; they add up to 1."""
     normal: np.ndarray
     """(R, 3) float32, the shading normal of each row; of a back, turned over."""
     back: np.ndarray
-    """(N,) int32, the row of a node's back; -1 where it sees no sky."""
+    """(F,) int32, the row of a front's back, F or above; -1 where it sees no sky."""
     bits: np.ndarray
     """(R, DIRECTIONS / 8) uint8: whether the sky is seen in direction 8 k + b, bit b; only above the row's horizon."""
     seen_start: np.ndarray
@@ -81,31 +90,35 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     """Casts all rays of a scan: some thousand to ten thousand a node."""
     directions = Directions(DIRECTIONS)
     unit = directions.unit.astype(np.float32)
-    lift = np.float32(_LIFT * scan.facts.height_m)
-    nodes = _choose_nodes(scan, caster, lift)
-    behind = _open_behind(nodes, caster, lift)
-    back = np.full(len(nodes.position), -1, np.int32)
+    few = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
+    lift, size = np.float32(_LIFT * scan.facts.height_m), np.sqrt(_area(scan))
+    nodes = _choose_nodes(scan, caster, lift, few)
+    chosen, blend_row, blend_share = choose_rows(nodes, size, _MOST_ROWS)
+    position, normal = nodes.position[chosen], nodes.normal[chosen]
+    behind = np.flatnonzero(_open_share(position - lift * normal, -normal, caster, few) > 0)
+    back = np.full(len(chosen), -1, np.int32)
     back[behind] = len(back) + np.arange(len(behind), dtype=np.int32)
-    position = np.concatenate([nodes.position, nodes.position[behind]])
-    normal = np.concatenate([nodes.normal, -nodes.normal[behind]])
-    patch = _cluster(position, normal, np.sqrt(_area(scan)))
-    bits, hits = _cast(caster, position + lift * normal, normal, unit, np.arange(DIRECTIONS) % _STRIDE == 0)
+    position, normal = np.concatenate([position, position[behind]]), np.concatenate([normal, -normal[behind]])
+    patch = _cluster(position, normal, size)
+    bits, hits = _cast(caster, position + lift * normal, normal, unit, np.arange(DIRECTIONS) % STRIDE == 0)
     row, direction, triangle, weights = hits
-    seen = _rows_hit(nodes, back, scan, triangle, weights, unit[direction])
+    seen = _rows_hit(nodes, blend_row[:, 0], back, scan, triangle, weights, unit[direction])
     kept = seen >= 0
-    row, direction, seen_patch = row[kept], direction[kept], patch[np.maximum(seen[kept], 0)]
+    row, direction, seen_patch = row[kept], direction[kept], patch[seen[kept]]
     count = int(patch.max()) + 1
-    share = np.einsum("kx,kx->k", unit[direction], normal[row]) * np.float32(directions.area_sr * _STRIDE)
+    share = np.einsum("kx,kx->k", unit[direction], normal[row]) * np.float32(directions.area_sr * STRIDE)
     members = np.bincount(patch, minlength=count)
     links = coo_matrix((share / members[patch[row]], (patch[row], seen_patch)), (count, count)).tocsr()
     links.sum_duplicates()
-    colour = _colours(scan, paint, nodes)
+    colour = _colours(scan, paint, nodes, chosen)
     colour = np.concatenate([colour, colour[behind]])
     albedo = np.stack([np.bincount(patch, colour[:, c], count) / members for c in range(3)], axis=1)
     return Transport(
         level=nodes.level,
         start=nodes.start,
         grid=nodes.grid,
+        blend_row=blend_row,
+        blend_share=blend_share,
         normal=normal,
         back=back,
         bits=bits,
@@ -120,7 +133,7 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     )
 
 
-def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32) -> Nodes:
+def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few: np.ndarray) -> Nodes:
     """Nodes as close as lengths ask for, then closer where the share of the sky that they see changes from one to the
     next: in creases, and where one thing dips into another. As many as are allowed."""
     spacing = _SPACING * np.sqrt(_area(scan))
@@ -129,9 +142,8 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32) -> N
         spacing *= 1.2
         nodes = build_nodes(scan, choose_levels(scan, spacing, _MOST_PARTS))
     longest = longest_edges(scan)
-    unit = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
     for _ in range(_REFINEMENTS):
-        open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, unit)
+        open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, few)
         steep = steepest(nodes.level, nodes.start, nodes.grid, open_sky)
         finer = (steep > _STEEP) & (longest / nodes.level > spacing * _LEAST_SPACING) & (nodes.level < _MOST_LEVEL)
         # A node inside of a surface stands in the grids of six triangles, one on an edge in those of two.
@@ -155,13 +167,6 @@ def _area(scan: PreparedScan) -> float:
     corners = np.asarray(scan.positions, np.float64)[np.asarray(scan.triangles)]
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return float(np.linalg.norm(face, axis=1).sum() / 2)
-
-
-def _open_behind(nodes: Nodes, caster: ScanCaster, lift: np.float32) -> np.ndarray:
-    """Nodes from whose backs at least one ray leaves the scan."""
-    unit = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
-    share = _open_share(nodes.position - lift * nodes.normal, -nodes.normal, caster, unit)
-    return np.flatnonzero(share > 0)
 
 
 def _cast(
@@ -188,31 +193,34 @@ def _cast(
 
 
 def _rows_hit(
-    nodes: Nodes, back: np.ndarray, scan: PreparedScan, triangle: np.ndarray, weights: np.ndarray, rays: np.ndarray
+    nodes: Nodes,
+    row: np.ndarray,
+    back: np.ndarray,
+    scan: PreparedScan,
+    triangle: np.ndarray,
+    weights: np.ndarray,
+    rays: np.ndarray,
 ) -> np.ndarray:
     """Row (K,) nearest to hits, of the side that a ray along (K, 3) meets; -1 where that side is dark."""
     corners = np.asarray(scan.positions)[np.asarray(scan.triangles)[triangle]]
     face = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    node = nodes.grid[_nearest(nodes.level, nodes.start, triangle, weights)]
-    return np.where(np.einsum("kx,kx->k", face, rays) > 0, back[node], node)
+    front = row[nodes.grid[_nearest(nodes.level, nodes.start, triangle, weights)]]
+    return np.where(np.einsum("kx,kx->k", face, rays) > 0, back[front], front)
 
 
 def _cluster(position: np.ndarray, normal: np.ndarray, size: float) -> np.ndarray:
     """Patch (R,) of each row: of one cube and one of six sides; as many as are allowed, or fewer."""
-    axis = np.argmax(np.abs(normal), axis=1)
-    side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     edge = size / np.sqrt(_PATCHES)
     while True:
-        key = np.column_stack([np.floor(position / edge).astype(np.int64), side])
-        patch = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
+        patch = cluster_places(position, normal, edge)
         if patch.max() < _PATCHES:
-            return patch.astype(np.int64)
+            return patch
         edge *= 1.1
 
 
-def _colours(scan: PreparedScan, paint: ScanPaint, nodes: Nodes) -> np.ndarray:
-    """Linear albedo (N, 3) around each node."""
-    triangle, weights = triangle_of(nodes)
+def _colours(scan: PreparedScan, paint: ScanPaint, nodes: Nodes, some: np.ndarray) -> np.ndarray:
+    """Linear albedo (K, 3) around some nodes (K,)."""
+    triangle, weights = triangle_of(nodes, some)
     footprint = None
     if scan.uvs is not None:
         uvs = np.asarray(scan.uvs)[triangle]

@@ -96,7 +96,38 @@ def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_fro
             break
         corners = np.asarray(caster.scan.positions)[np.asarray(caster.scan.triangles)[triangle[go_on]]]
         origins[ray] = np.einsum("kc,kcx->kx", weights[go_on], corners) + np.float32(_STEP_M) * directions[ray]
-    return Seen(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    pixel, triangle, weights, share = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if len(found) > 1:
+        order = np.argsort(pixel, kind="stable")
+        pixel, triangle, weights, share = pixel[order], triangle[order], weights[order], share[order]
+    return Seen(*_merge(pixel, triangle, weights, share))
+
+
+@numba.njit(cache=True)
+def _merge(pixel, triangle, weights, share):  # pragma: no cover - compiled
+    """Makes one sample of those of a pixel that lie in one triangle: their middle, with all their shares."""
+    kept = 0
+    first = 0
+    for s in range(len(pixel)):
+        if pixel[s] != pixel[first] or s == 0:
+            first, mine = s, kept
+        into = mine
+        while into < kept and triangle[into] != triangle[s]:
+            into += 1
+        t, total = triangle[s], share[s]
+        if into == kept:
+            kept += 1
+            pixel[into], triangle[into], share[into] = pixel[s], t, total
+            for k in range(3):
+                weights[into, k] = weights[s, k] * total
+        else:
+            share[into] += total
+            for k in range(3):
+                weights[into, k] += weights[s, k] * total
+    for s in range(kept):
+        for k in range(3):
+            weights[s, k] /= max(share[s], np.float32(1e-9))
+    return pixel[:kept], triangle[:kept], weights[:kept], share[:kept]
 
 
 @numba.njit(cache=True)
