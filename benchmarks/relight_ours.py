@@ -16,7 +16,6 @@ from render_cases import Case, Stage, as_preset, say, with_film
 from render_ours import Timed, Watch, make_once
 
 from renderers import frame, relight
-from renderers.base import Engines
 from renderers.raycast import ScanCaster
 from renderers.relight_transport import build_transport
 from renderers.surface import ScanPaint
@@ -33,11 +32,12 @@ _TIMED: Timed = (
     (relight, "open_transport", "load scan"),
     (relight, "load_panorama", "load background"),
     (relight, "light_panorama", "load background"),
+    (relight, "take_apart", "load background"),
     (relight, "subject_window", "labels"),
     (relight, "cast_labels", "labels"),
     (relight, "check_subject", "labels"),
     (frame, "count_labels", "labels"),
-    (relight, "measure_light", "light of the panorama"),
+    (relight, "turn_light", "light of the panorama"),
     (relight, "Relit", "light on patches"),
     (relight, "see_surfaces", "edges: more rays"),
     (relight, "irradiance", "light on points"),
@@ -62,9 +62,9 @@ class Relit:
     seconds: dict[str, float]
     """Core-seconds of a further sample by step; scan and background are there."""
     new_background: float
-    """Core-seconds more where the background is another than the last one's."""
+    """Core-seconds more where the background is none of the last ones."""
     new_scan: float
-    """Core-seconds more where scan and background are, with transport on disk."""
+    """Core-seconds more where the scan is another than the last one, with its transport on disk."""
     transport: float
     """Core-seconds of the scan's transport, once for all workers and pictures."""
     transport_bytes: int
@@ -92,35 +92,39 @@ def as_relit(recipe: SceneRecipe) -> SceneRecipe:
 
 def measure_relight(stage: Stage, cases: list[Case], skies: list[SceneRecipe]) -> list[Relit]:
     """Relight on the cases. skies: recipes whose backgrounds take a case's own away for a moment."""
-    engines, limits = Engines(stage.scan_store, stage.background_store, threads=1), stage.config().checks
-    renderer, measured = engines.of("relight"), []
+    limits, measured = stage.config().checks, []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         run = open_run(Path(folder, "dataset"), {"format": "benchmark"})
-        env_id = run.add_environment(environment(renderer))
-        once = functools.partial(make_once, renderer, limits, run, env_id, _TIMED)
-        once(as_relit(cases[0].recipe))  # compiles
+        env_id = run.add_environment(environment(_open(stage)))
+
+        def once(renderer: relight.RelightRenderer, recipe: SceneRecipe) -> tuple[Watch, np.ndarray]:
+            return make_once(renderer, limits, run, env_id, _TIMED, recipe)
+
+        once(_open(stage), as_relit(cases[0].recipe))  # compiles
         for case in cases:
-            measured.append(_measure_case(stage, case, skies, once, renderer))
+            recipe = as_relit(case.recipe)
+            other = next(sky for sky in skies if sky.background.sha256 != recipe.background.sha256)
+            measured.append(_measure_case(stage, recipe, other, once))
             say(f"relight on {case.name}: {measured[-1].total:.2f} core-s")
-    engines.close()
     return measured
 
 
-def _measure_case(stage: Stage, case: Case, skies: list[SceneRecipe], once, renderer) -> Relit:
-    recipe = as_relit(case.recipe)
-    other = next(sky for sky in skies if sky.background.sha256 != recipe.background.sha256)
+def _open(stage: Stage) -> relight.RelightRenderer:
+    return relight.RelightRenderer(stage.scan_store, stage.background_store, threads=1)
+
+
+def _measure_case(stage: Stage, recipe: SceneRecipe, other: SceneRecipe, once) -> Relit:
     cost, size = _measure_transport(stage, recipe.subjects[0].scan_key)
-    once(recipe)  # puts transport on disk
-    renderer.close()  # lets go of the scan
-    first, _ = once(recipe)
-    once(recipe.model_copy(update={"background": other.background}))
-    swapped, rgb = once(recipe)
-    watch = min((once(recipe)[0] for _ in range(3)), key=lambda watch: watch.total)
+    renderer = _open(stage)
+    once(renderer, recipe.model_copy(update={"background": other.background}))  # puts transport on disk
+    swapped, rgb = once(renderer, recipe)
+    watch = min((once(renderer, recipe)[0] for _ in range(3)), key=lambda watch: watch.total)
+    first, _ = once(_open(stage), recipe)
     return Relit(
         rgb=rgb,
         seconds={step: watch.seconds.get(step, 0.0) for step in (*STEPS, *LOADING)},
-        new_background=_excess(swapped, watch),
-        new_scan=_excess(first, watch),
+        new_background=swapped.total - watch.total,
+        new_scan=first.total - swapped.total,
         transport=cost,
         transport_bytes=size,
     )
@@ -133,10 +137,6 @@ def _measure_transport(stage: Stage, key: str) -> tuple[float, int]:
     transport = build_transport(scan, caster, paint)
     cost = time.process_time() - started
     return cost, sum(array.nbytes for array in vars(transport).values())
-
-
-def _excess(watch: Watch, steady: Watch) -> float:
-    return watch.total - steady.total
 
 
 def measure_traced(stage: Stage, cases: list[Case]) -> list[Traced]:
