@@ -81,7 +81,7 @@ def main() -> None:
     for note in NOTES:
         print(note)
     say(f"all of it: {time.monotonic() - started:.0f} s")
-    sys.exit(0 if _print_verdicts(aims) else 1)
+    sys.exit(0 if print_verdicts(aims) else 1)
 
 
 def _arguments() -> argparse.Namespace:
@@ -236,7 +236,8 @@ def _report_workers(stage: Stage, library: Library, images: int, scratch: Path) 
     return ("two workers over one", gain, _LEAST_GAIN, True)
 
 
-def _print_verdicts(aims: list[Aim]) -> bool:
+def print_verdicts(aims: list[Aim]) -> bool:
+    """Prints which aims are met; True if all are."""
     print()
     met = []
     for aim, found, bound, more in aims:

@@ -106,7 +106,7 @@ def load_cases(folders: Sequence[Path], scratch: Path, size: tuple[int, int]) ->
             sky = skies.entries[number % len(skies.entries)]
             wanted.append((f"{entry.scan_id} {framing} {sky.background_id}", entry, framing, sky))
     cases = [
-        Case(number, name, _draw(stage, number, Library((entry,), (sky,)), framing))
+        Case(number, name, draw_case(stage, number, Library((entry,), (sky,)), framing))
         for number, (name, entry, framing, sky) in enumerate(wanted)
     ]
     stripped = {f"{name}_clay" for name in _STRIPPED}
@@ -176,7 +176,8 @@ def say(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
-def _draw(stage: Stage, number: int, library: Library, framing: str) -> SceneRecipe:
+def draw_case(stage: Stage, number: int, library: Library, framing: str) -> SceneRecipe:
+    """The first picture of a library of one scan and one panorama, so framed, that does not show the scan's inside."""
     weights = {f"framing.{name}": float(name == framing) for name in ("full", "upper", "face")}
     config = stage.config(**weights, **{"camera.truncation": 0.0})
     for attempt in range(_ATTEMPTS):

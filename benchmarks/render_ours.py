@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from render_cases import Case, Stage, as_preset, say, with_film
 
-from renderers import blender, blender_scene
+from renderers import blender, blender_scene, frame
+from renderers.base import Renderer
 from renderers.blender import BlenderRenderer
 from synth.codec import stored
 from synth.config import PRESETS, CheckLimits
@@ -24,22 +25,22 @@ from synth.sample import BadSample, check
 from synth.store_write import Run, make_row, open_run
 
 #: Whose attribute of which name is timed as what.
-_TIMED = (
+Timed = tuple[tuple[object, str, str], ...]
+_TIMED: Timed = (
     (BlenderRenderer, "_render_passes", "Cycles"),
     (blender, "denoise_light", "denoiser"),
     (blender, "cast_labels", "labels"),
     (blender, "check_subject", "labels"),
     (blender, "check_depth", "labels"),
-    (blender, "count_labels", "labels"),
-    (blender, "render_panorama", "background, film"),
-    (blender, "composite", "background, film"),
-    (blender, "develop", "background, film"),
+    (blender, "render_background", "background, film"),
+    (blender, "build_sample", "background, film"),
+    (frame, "count_labels", "labels"),
     (blender, "load_prepared", "load scan"),
     (blender, "ScanCaster", "load scan"),
     (blender_scene, "build_scan", "load scan"),
     (blender_scene, "remove_scan", "load scan"),
     (blender, "load_panorama", "load background"),
-    (blender, "shrink_panorama", "load background"),
+    (blender, "light_panorama", "load background"),
     (blender_scene, "light_world", "load background"),
 )
 #: Paths per pixel from whose costs Cycles' fixed cost and that of a path are told apart.
@@ -52,20 +53,25 @@ class Watch:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
+    _inner: float = 0.0
+
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Charges what is done within it to a stage."""
-        started = time.process_time()
+        """Charges what is done within it to a stage, less what a stage within it is charged with."""
+        started, before = time.process_time(), self._inner
+        self._inner = 0.0
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.process_time() - started
+            used = time.process_time() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + used - self._inner
+            self._inner = before + used
 
     @contextlib.contextmanager
-    def on_renderer(self) -> Iterator[None]:
+    def on_renderer(self, timed: Timed) -> Iterator[None]:
         """Charges the renderer's own calls, and what is left of `render` to "the rest"."""
         with contextlib.ExitStack() as stack:
-            for owner, name, stage in _TIMED:
+            for owner, name, stage in timed:
                 original = getattr(owner, name)
                 stack.callback(setattr, owner, name, original)
                 setattr(owner, name, self._wrapped(original, stage))
@@ -125,7 +131,7 @@ def measure_ours(stage: Stage, cases: list[Case], skies: list[SceneRecipe]) -> l
             new_scan = case.recipe.subjects[0].scan_key != scan_key
             scan_key = case.recipe.subjects[0].scan_key
             other = next(sky for sky in skies if sky.background.sha256 != case.recipe.background.sha256)
-            once = functools.partial(_make, renderer, limits, run, env_id)
+            once = functools.partial(make_once, renderer, limits, run, env_id, _TIMED)
             measured.append(_measure_case(stage, case, other, new_scan, once))
             say(f"ours on {case.name}: {measured[-1].total('default'):.2f} core-s")
     renderer.close()
@@ -158,12 +164,12 @@ def _measure_case(stage: Stage, case: Case, other: SceneRecipe, new_scan: bool, 
     )
 
 
-def _make(
-    renderer: BlenderRenderer, limits: CheckLimits, run: Run, env_id: str, recipe: SceneRecipe
+def make_once(
+    renderer: Renderer, limits: CheckLimits, run: Run, env_id: str, timed: Timed, recipe: SceneRecipe
 ) -> tuple[Watch, np.ndarray]:
     """A sample as a worker makes it, and its colour."""
     watch = Watch()
-    with watch.on_renderer():
+    with watch.on_renderer(timed):
         sample = renderer.render(recipe)
     with watch.timed("encode"):
         members, read = stored(sample)

@@ -12,8 +12,10 @@ from render_cases import Case
 from render_ours import Ours
 from render_references import CROP_PX, CROP_SPP, Reference
 
-_AMPLIFIED = 8
-_HEAD = """<!doctype html>
+#: Times that differences are enlarged.
+AMPLIFIED = 8
+#: The beginning of a page.
+HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Render benchmark</title>
 <meta name="viewport" content="width=device-width">
 <style>
@@ -34,37 +36,39 @@ figcaption { font-size: 12.5px; color: #b4b4b4; padding-top: .25rem; font-varian
 def write_page(path: Path, cases: Sequence[Case], ours: Sequence[Ours], references: Sequence[Reference]) -> None:
     """A self-contained page: by case the reference's crop, each preset's, and how they differ, amplified."""
     presets = list(ours[0].rgb)
-    parts = [_HEAD, "<h1>Render benchmark: pieces at their own size</h1>\n"]
+    parts = [HEAD, "<h1>Render benchmark: pieces at their own size</h1>\n"]
     parts.append(
         f"<p>Each crop is {CROP_PX} x {CROP_PX} pixels of a picture of {cases[0].recipe.camera.width} x "
         f"{cases[0].recipe.camera.height}, pixel for pixel. The reference has {CROP_SPP} paths per pixel and no "
         f"denoiser: it is noisy itself, so look for structure in the differences, not for grain. Differences are "
-        f"absolute, {_AMPLIFIED} times as large. PSNR is that of the benchmark: over the subject, in four windows of "
+        f"absolute, {AMPLIFIED} times as large. PSNR is that of the benchmark: over the subject, in four windows of "
         f"the whole picture, against far more paths.</p>\n"
     )
     parts.append(f'<main style="--columns: {1 + len(presets)}">\n')
     for case, made, reference in zip(cases, ours, references, strict=True):
         crops = {preset: made.rgb[preset][reference.crop_window] for preset in presets}
         parts.append(f'<section><h2>{escape(case.name)}</h2>\n<div class="crops">\n')
-        parts.append(_figure(reference.crop, f"reference, {CROP_SPP} spp"))
+        parts.append(figure(reference.crop, f"reference, {CROP_SPP} spp"))
         for preset, crop in crops.items():
             score, seconds = reference.score(made.rgb[preset]), made.total(preset)
-            parts.append(_figure(crop, f"{preset}: {score:.1f} dB, {seconds:.1f} core-s"))
+            parts.append(figure(crop, f"{preset}: {score:.1f} dB, {seconds:.1f} core-s"))
         parts.append("<span></span>\n")  # differences stand below their pictures
         for preset, crop in crops.items():
-            parts.append(_figure(_difference(crop, reference.crop), f"|{preset} - reference| x {_AMPLIFIED}"))
+            parts.append(figure(difference(crop, reference.crop), f"|{preset} - reference| x {AMPLIFIED}"))
         parts.append("</div></section>\n")
     parts.append("</main></body></html>\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(parts))
 
 
-def _difference(picture: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def difference(picture: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Absolute, AMPLIFIED times as large, of 8-bit values."""
     error = np.abs(picture.astype(np.int16) - reference)
-    return np.minimum(error * _AMPLIFIED, 255).astype(np.uint8)
+    return np.minimum(error * AMPLIFIED, 255).astype(np.uint8)
 
 
-def _figure(pixels: np.ndarray, caption: str) -> str:
+def figure(pixels: np.ndarray, caption: str) -> str:
+    """HTML of a picture at its own size."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()

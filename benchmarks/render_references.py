@@ -70,18 +70,23 @@ def make_references(
     return [_load(stage, case, _path(folder, case, spp, crops)) for case in cases]
 
 
-def _path(folder: Path, case: Case, spp: int, crops: bool) -> Path:
-    recipe = case.recipe.model_dump(mode="json")
+def reference_name(recipe: SceneRecipe, **further: object) -> str:
+    """A name for what Cycles makes of a recipe with any number of paths; `further` says which parts, and how many."""
+    told = recipe.model_dump(mode="json")
     facts = {
-        "recipe": {key: recipe[key] for key in ("camera", "background")},
-        "subjects": [[subject["scan_key"], subject["world_from_scan"]] for subject in recipe["subjects"]],
-        "film": {key: value for key, value in recipe["film"].items() if key not in ("spp", "denoise")},
-        "spp": [spp, *NAIVE_SPP],
-        "windows": [_WINDOWS, _WINDOW_PX, [CROP_PX, CROP_SPP] if crops else None],
+        "recipe": {key: told[key] for key in ("camera", "background")},
+        "subjects": [[subject["scan_key"], subject["world_from_scan"]] for subject in told["subjects"]],
+        "film": {key: value for key, value in told["film"].items() if key not in ("spp", "denoise")},
         "blender": f"{bpy.app.version_string} {bpy.app.build_hash.decode()}",
-        "version": _VERSION,
+        **further,
     }
-    return folder / f"{canonical_sha256(facts)[:16]}.npz"
+    return canonical_sha256(facts)[:16]
+
+
+def _path(folder: Path, case: Case, spp: int, crops: bool) -> Path:
+    windows = [_WINDOWS, _WINDOW_PX, [CROP_PX, CROP_SPP] if crops else None]
+    name = reference_name(case.recipe, spp=[spp, *NAIVE_SPP], windows=windows, version=_VERSION)
+    return folder / f"{name}.npz"
 
 
 def _render_references(stage: Stage, cases: list[Case], folder: Path, spp: int, crops: bool) -> list[None]:
@@ -89,10 +94,10 @@ def _render_references(stage: Stage, cases: list[Case], folder: Path, spp: int, 
     for case in cases:
         started = time.monotonic()
         windows = choose_windows(cast_case(stage, case.recipe).instance > 0, case.number)
-        crop_window = _crop_window(windows[1], case.recipe) if crops else None
+        crop = crop_window(windows[1], case.recipe) if crops else None
         path = _path(folder, case, spp, crops)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(temporary, **_render_case(renderer, case.recipe, spp, windows, crop_window))
+        np.savez_compressed(temporary, **_render_case(renderer, case.recipe, spp, windows, crop))
         temporary.replace(path)
         say(f"reference of {case.name}: {time.monotonic() - started:.0f} s")
     renderer.close()
@@ -100,18 +105,18 @@ def _render_references(stage: Stage, cases: list[Case], folder: Path, spp: int, 
 
 
 def _render_case(
-    renderer: BlenderRenderer, recipe: SceneRecipe, spp: int, windows: Sequence[Window], crop_window: Window | None
+    renderer: BlenderRenderer, recipe: SceneRecipe, spp: int, windows: Sequence[Window], where: Window | None
 ) -> dict[str, np.ndarray]:
     # Another seed than the pictures': the same paths in both would hide part of their noise.
     true = with_film(recipe, cycles_seed=recipe.film.cycles_seed ^ 1)
-    few = _Developed(renderer, recipe)
+    few = Developed(renderer, recipe)
     with light_map(4):
         noisy = np.stack([[few.render(n, window) for window in windows] for n in NAIVE_SPP])
-        many = _Developed(renderer, true)
+        many = Developed(renderer, true)
         truth = np.stack([many.render(spp, window) for window in windows])
         crop = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
-        if crop_window is not None:
-            crop = many.render(CROP_SPP, crop_window)
+        if where is not None:
+            crop = many.render(CROP_SPP, where)
     return {"truth": truth, "noisy": noisy, "crop": crop}
 
 
@@ -124,24 +129,26 @@ def _load(stage: Stage, case: Case, path: Path) -> Reference:
             subject=np.stack([mask[window] for window in windows]),
             truth=kept["truth"],
             noisy=kept["noisy"],
-            crop_window=_crop_window(windows[1], case.recipe),
+            crop_window=crop_window(windows[1], case.recipe),
             crop=kept["crop"],
         )
 
 
-def choose_windows(mask: np.ndarray, seed: int) -> tuple[Window, ...]:
-    """Four windows of 24 x 24 px around pixels of the subject, from its top to its bottom: an eighth, three, ..."""
+def choose_windows(mask: np.ndarray, seed: int, count: int = _WINDOWS, size: int = _WINDOW_PX) -> tuple[Window, ...]:
+    """Windows of size x size px around pixels of the subject, from its top to its bottom: of four, at an eighth of its
+    pixels, three, ..."""
     rng = np.random.default_rng(seed)
     rows, columns = np.nonzero(mask)  # by rows
     windows = []
-    for number in range(_WINDOWS):
-        row = rows[int((number + 0.5) / _WINDOWS * len(rows))]
+    for number in range(count):
+        row = rows[int((number + 0.5) / count * len(rows))]
         column = rng.choice(columns[rows == row])
-        windows.append(_around(int(row), int(column), _WINDOW_PX, mask.shape))
+        windows.append(_around(int(row), int(column), size, mask.shape))
     return tuple(windows)
 
 
-def _crop_window(window: Window, recipe: SceneRecipe) -> Window:
+def crop_window(window: Window, recipe: SceneRecipe) -> Window:
+    """The crop for the eye, in the middle of which a window lies."""
     rows, columns = window
     middle = (rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2
     return _around(*middle, CROP_PX, recipe.camera.shape)
@@ -154,7 +161,7 @@ def _around(row: int, column: int, size: int, shape: tuple[int, int]) -> Window:
     return slice(first[0], first[0] + size), slice(first[1], first[1] + size)
 
 
-class _Developed:
+class Developed:
     """Parts of a recipe's frame with any number of paths and no denoiser.
 
     A renderer's private methods are used because it offers no part of a frame; so all but the noise is as in our
@@ -168,11 +175,16 @@ class _Developed:
         blender_scene.place(renderer._loaded[0].obj, np.array(recipe.subjects[0].world_from_scan))
         blender_scene.aim_camera(renderer._camera, recipe.camera)
 
+    def linear(self, spp: int, window: Window, seed: int) -> np.ndarray:
+        """(h, w, 4) float32, premultiplied, of a window."""
+        recipe = with_film(self._recipe, spp=spp, denoise=False, cycles_seed=seed)
+        return self._renderer._render_passes(recipe, window).colour
+
     def render(self, spp: int, window: Window) -> np.ndarray:
         """(h, w, 3) sRGB 8 bit of a window."""
-        recipe = with_film(self._recipe, spp=spp, denoise=False)
+        recipe = self._recipe
         camera = recipe.camera
-        colour = self._renderer._render_passes(recipe, window).colour
+        colour = self.linear(spp, window, recipe.film.cycles_seed)
         wanted = np.zeros(camera.shape, bool)
         wanted[window] = True
         background = render_panorama(self._panorama, camera, recipe.background.yaw_deg, wanted=wanted)[window]
