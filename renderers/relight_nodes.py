@@ -64,8 +64,8 @@ def longest_edges(scan: PreparedScan) -> np.ndarray:
 
 
 def find_parts(scan: PreparedScan) -> np.ndarray:
-    """(T,) int32: which pieces triangles belong to, of one material and connected by common places: an eyebrow, a shirt.
-    Where a view goes from one to the other there is an edge, though depth and normal be the same."""
+    """(T,) int32: which pieces triangles belong to, of one material and connected by common places: an eyebrow, a
+    shirt. Where a view goes from one to the other there is an edge, though depth and normal be the same."""
     triangles = np.asarray(scan.triangles)
     positions = np.asarray(scan.positions)
     places = np.unique(_hash(positions, np.zeros_like(positions)), return_inverse=True)[1].reshape(-1)[triangles]

@@ -57,11 +57,12 @@ def see_surfaces(
 ) -> list[Seen]:
     """The samples of pixels inside of surfaces, of those at edges within the subject, and of those at its rim.
 
-    part (T,): triangles of one number continue each other. Inside there is one a pixel, in its centre; where triangles are as small as pixels, one at each corner besides, and
-    a pixel takes from all around.
+    part (T,): triangles of one number continue each other. Inside there is one sample a pixel, in its centre; where
+    triangles are as small as pixels, one at each corner besides, and a pixel takes from all around.
     """
     edge = _edges(
-        labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part, camera.focal_px, np.array(camera.center_px),
+        labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part,
+        camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
     inside = np.flatnonzero((labels.instance > 0) & (edge == 0))
