@@ -111,15 +111,16 @@ class RelightRenderer:
         light = turn_light(sky, recipe.background.yaw_deg, world_from_scan, self._directions)
         relit = Relit(loaded.transport, light, self._directions)
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
-        whole, edges = see_surfaces(camera, labels, loaded.caster, scan_from_camera, window)
-        points = Points(
-            np.concatenate([whole.triangle, edges.triangle]), np.concatenate([whole.weights, edges.weights])
-        )
+        seen = see_surfaces(camera, labels, loaded.caster, loaded.transport.part, scan_from_camera, window)
+        points = Points(np.concatenate([s.triangle for s in seen]), np.concatenate([s.weights for s in seen]))
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
         out = np.zeros((*camera.shape, 4), np.float32)
-        for seen, some in ((whole, slice(len(whole.triangle))), (edges, slice(len(whole.triangle), None))):
-            colour = colours(loaded.paint, seen.triangle, seen.weights, camera, scan_from_camera, seen.taps)
-            _add(out.reshape(-1, 4), seen.pixel, seen.sample, seen.share, colour, falling[some])
+        first = 0
+        for some in seen:
+            colour = colours(loaded.paint, some.triangle, some.weights, camera, scan_from_camera, some.taps)
+            mine = falling[first : first + len(some.triangle)]
+            _add(out.reshape(-1, 4), some.pixel, some.sample, some.share, colour, mine)
+            first += len(some.triangle)
         return out
 
     def _load_scan(self, key: str) -> _Loaded:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from synth.scans import PreparedScan
@@ -59,6 +61,21 @@ def longest_edges(scan: PreparedScan) -> np.ndarray:
         edge = corners[:, k] - corners[:, (k + 1) % 3]
         np.maximum(longest, np.sqrt(np.einsum("kx,kx->k", edge, edge)), out=longest)
     return longest
+
+
+def find_parts(scan: PreparedScan) -> np.ndarray:
+    """(T,) int32: which pieces triangles belong to, of one material and connected by common places: an eyebrow, a
+    shirt. Where a view goes from one to the other there is an edge, though depth and normal be the same."""
+    triangles = np.asarray(scan.triangles)
+    positions = np.asarray(scan.positions)
+    places = np.unique(_hash(positions, np.zeros_like(positions)), return_inverse=True)[1].reshape(-1)[triangles]
+    ends = np.concatenate([places[:, :2], places[:, 1:]])
+    count = int(places.max()) + 1
+    graph = coo_matrix((np.ones(len(ends), np.uint8), (ends[:, 0], ends[:, 1])), (count, count))
+    piece = connected_components(graph, directed=False)[1][places[:, 0]].astype(np.int64)
+    material = np.asarray(scan.material).astype(np.int64)
+    both = piece * (int(material.max()) + 1) + material
+    return np.unique(both, return_inverse=True)[1].reshape(-1).astype(np.int32)
 
 
 def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:

@@ -20,6 +20,7 @@ from renderers.relight_nodes import (
     choose_levels,
     choose_rows,
     cluster_places,
+    find_parts,
     longest_edges,
     steepest,
     triangle_of,
@@ -28,7 +29,7 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 6
+TRANSPORT_VERSION = 7
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
 STRIDE = 3
@@ -55,6 +56,8 @@ class Transport:
     """N nodes of a scan, R rows of which the first F are fronts, P patches. level, start, grid: as in
     `renderers.relight_nodes.Nodes`."""
 
+    part: np.ndarray
+    """(T,) int32, see `renderers.relight_nodes.find_parts`."""
     level: np.ndarray
     start: np.ndarray
     grid: np.ndarray
@@ -113,6 +116,7 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     colour = np.concatenate([colour, colour[behind]])
     albedo = np.stack([np.bincount(patch, colour[:, c], count) / members for c in range(3)], axis=1)
     return Transport(
+        part=find_parts(scan),
         level=nodes.level,
         start=nodes.start,
         grid=nodes.grid,

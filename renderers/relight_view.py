@@ -12,8 +12,8 @@ import numpy as np
 from renderers.raycast import Labels, ScanCaster
 from synth.camera import Camera
 
-#: Rays of a pixel at an edge.
-EDGE_RAYS = 16
+#: Rays of a pixel at an edge: within the subject, and at its rim, where the background may be far brighter.
+EDGE_RAYS = {1: 8, 2: 16}
 #: Full width of Cycles' Blackman-Harris pixel filter, pixels: twice what Blender calls its width, 1.5 by default.
 _FILTER_PX = 3.0
 #: A neighbour is on another surface if it is so many pixels off the plane, or if its normal is turned by more than
@@ -48,24 +48,33 @@ class Seen:
 
 
 def see_surfaces(
-    camera: Camera, labels: Labels, caster: ScanCaster, scan_from_camera: np.ndarray, window: tuple[slice, slice]
-) -> tuple[Seen, Seen]:
-    """The samples of pixels inside of surfaces, and of those at edges.
+    camera: Camera,
+    labels: Labels,
+    caster: ScanCaster,
+    part: np.ndarray,
+    scan_from_camera: np.ndarray,
+    window: tuple[slice, slice],
+) -> list[Seen]:
+    """The samples of pixels inside of surfaces, of those at edges within the subject, and of those at its rim.
 
-    Inside there is one a pixel, in its centre; where triangles are as small as pixels, one at each corner besides, and
-    a pixel takes from all around.
+    part (T,): triangles of one number continue each other. Inside there is one sample a pixel, in its centre; where
+    triangles are as small as pixels, one at each corner besides, and a pixel takes from all around.
     """
     edge = _edges(
-        labels.instance, labels.depth_m, labels.normal, labels.veiled, camera.focal_px, np.array(camera.center_px),
+        labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part,
+        camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
-    inside = np.flatnonzero((labels.instance > 0) & ~edge)
+    inside = np.flatnonzero((labels.instance > 0) & (edge == 0))
     triangle, weights = labels.triangle.ravel()[inside], labels.weights.reshape(-1, 3)[inside]
     if len(inside) < _FINE * _count(triangle, len(caster.scan.triangles)):
         whole = _cast_corners(camera, inside, triangle, weights, caster, scan_from_camera)
     else:
         whole = Seen(triangle, weights, inside, np.arange(len(inside)), np.ones(len(inside), np.float32), taps=4)
-    return whole, _cast_edges(camera, np.flatnonzero(edge), caster, scan_from_camera)
+    edges = [
+        _cast_edges(camera, np.flatnonzero(edge == kind), EDGE_RAYS[kind], caster, scan_from_camera) for kind in (1, 2)
+    ]
+    return [whole, *edges]
 
 
 def filter_offsets(count: int) -> np.ndarray:
@@ -129,12 +138,14 @@ def _filter_density(offset_px: np.ndarray) -> np.ndarray:
     return np.where(np.abs(offset_px) < _FILTER_PX / 2, density, 0.0)
 
 
-def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_from_camera: np.ndarray) -> Seen:
-    offsets = filter_offsets(EDGE_RAYS)
-    pixel = np.repeat(pixels, EDGE_RAYS)
+def _cast_edges(
+    camera: Camera, pixels: np.ndarray, rays: int, caster: ScanCaster, scan_from_camera: np.ndarray
+) -> Seen:
+    offsets = filter_offsets(rays)
+    pixel = np.repeat(pixels, rays)
     directions = _rays(pixels, offsets, camera.width, camera.focal_px, np.array(camera.center_px), scan_from_camera)
     origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
-    left = np.full(len(pixel), 1 / EDGE_RAYS, np.float32)
+    left = np.full(len(pixel), 1 / rays, np.float32)
     ray = np.arange(len(pixel))
     threshold = np.full(len(pixel), _LEAST_ALPHA)
     found = []
@@ -145,7 +156,7 @@ def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_fro
         alpha = caster.alpha_at(triangle, weights).astype(np.float32)
         found.append((pixel[ray], triangle, weights, left[ray] * alpha))
         left[ray] *= 1 - alpha
-        go_on = left[ray] * EDGE_RAYS > _LEAST_LEFT
+        go_on = left[ray] * rays > _LEAST_LEFT
         ray = ray[go_on]
         if ray.size == 0:
             break
@@ -253,13 +264,16 @@ def _rays(pixels, offsets, width, focal, center, scan_from_camera):  # pragma: n
 
 
 @numba.njit(cache=True)
-def _edges(instance, depth, normal, veiled, focal, center, top, bottom, left, right):  # pragma: no cover - compiled
-    """(H, W) bool: pixels whose surface is not the only one within the reach of the pixel filter."""
-    edge = np.zeros(instance.shape, np.bool_)
+def _edges(
+    instance, depth, normal, veiled, triangle, part, focal, center, top, bottom, left, right
+):  # pragma: no cover - compiled
+    """(H, W) uint8: 0 where a pixel's surface is the only one within the reach of the pixel filter, 1 where there is
+    another of the subject's, 2 where the subject ends or is half transparent."""
+    edge = np.zeros(instance.shape, np.uint8)
     for i in range(top, bottom):
         for j in range(left, right):
             if veiled[i, j]:
-                edge[max(i - 1, top) : min(i + 2, bottom), max(j - 1, left) : min(j + 2, right)] = True
+                edge[max(i - 1, top) : min(i + 2, bottom), max(j - 1, left) : min(j + 2, right)] = 2
             if not instance[i, j]:
                 continue
             z = depth[i, j]
@@ -271,14 +285,16 @@ def _edges(instance, depth, normal, veiled, focal, center, top, bottom, left, ri
                     a, b = i + di, j + dj
                     if (di == 0 and dj == 0) or a < 0 or b < 0 or a >= instance.shape[0] or b >= instance.shape[1]:
                         continue
-                    other = instance[a, b] != instance[i, j]
-                    if not other:
+                    kind = 2 if instance[a, b] != instance[i, j] else 0
+                    if not kind:
                         turned = nx * normal[a, b, 0] + ny * normal[a, b, 1] + nz * normal[a, b, 2]
                         u2, v2, z2 = (b + 0.5 - center[0]) / focal, (a + 0.5 - center[1]) / focal, depth[a, b]
                         off = abs(z2 * (u2 * nx + v2 * ny + nz) - plane)
-                        other = turned < _TURNED or off > _OFF_PLANE_PX * z / focal
-                    if other:
-                        edge[i, j] = True
+                        kind = 1 if turned < _TURNED or off > _OFF_PLANE_PX * z / focal else 0
+                        if part[triangle[a, b]] != part[triangle[i, j]]:
+                            kind = 1
+                    if kind:
+                        edge[i, j] = max(edge[i, j], kind)
                         if top <= a < bottom and left <= b < right:
-                            edge[a, b] = True
+                            edge[a, b] = max(edge[a, b], kind)
     return edge
