@@ -1,4 +1,4 @@
-"""benchmarks/learning*.py: baselines by hand, no knowledge of the test split, tables and the curve, a run to the end."""
+"""benchmarks/learning*.py: baselines by hand, blind to the test split; tables, the curve, a run to the end."""
 
 import importlib
 import json
