@@ -69,7 +69,7 @@ def _axis(low: float, high: float, start: float, end: float):
 
 def _level(y: float, value: str, colour: str, name: str) -> list[str]:
     line = f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"/>'
-    return [line, _text(_LEFT - 8, y + 4, value, "end"), _text(_WIDTH - _RIGHT, y - 5, name, "end", colour)]
+    return [line, _text(_LEFT - 8, y + 4, value, "end"), _text(_LEFT + 4, y - 5, name, "start", colour)]
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", colour: str = _WORDS) -> str:
