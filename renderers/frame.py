@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from renderers.film import composite, develop, to_8bit
+from renderers.film import to_8bit
+from renderers.film_compiled import develop_over
 from renderers.panorama import render_panorama
 from renderers.plate import render_plate
 from renderers.proof import count_labels
@@ -67,12 +68,10 @@ def build_sample(
     recipe: SceneRecipe, labels: Labels, premultiplied: np.ndarray, background: np.ndarray, placed: Placed
 ) -> Sample:
     """The sample of labels and linear colour (H, W, 4), premultiplied, before a background (H, W, 3)."""
-    alpha = np.clip(premultiplied[..., 3], 0, 1)
-    linear = composite(premultiplied[..., :3], alpha, background)
     return Sample(
         recipe=recipe,
-        rgb=develop(linear, recipe.film),
-        alpha=to_8bit(alpha),
+        rgb=develop_over(premultiplied, background, recipe.film),
+        alpha=to_8bit(premultiplied[..., 3]),
         instance=labels.instance,
         depth_m=labels.depth_m,
         normal=labels.normal,

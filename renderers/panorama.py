@@ -6,8 +6,8 @@ Composited by us rather than path traced: what no ray hits needs no path, and ev
 import math
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
+from renderers.panorama_spline import between, look_up
 from renderers.resample import overlap_shares, resample
 from synth.camera import Camera, pixel_rays
 
@@ -33,7 +33,7 @@ def render_panorama(
     rotation = np.array(camera.world_from_camera)[:3, :3].astype(np.float32)
     if turn_px / panorama.shape[1] >= _SMOOTH:
         rays = pixel_rays(_every_other(camera)).astype(np.float32)
-        return _between(_lookup(panorama, rays @ rotation.T, yaw_deg))[1 : camera.height + 1, 1 : camera.width + 1]
+        return between(_lookup(panorama, rays @ rotation.T, yaw_deg))[1 : camera.height + 1, 1 : camera.width + 1]
     wanted = np.ones(camera.shape, bool) if wanted is None else wanted
     out = np.zeros((*camera.shape, 3), np.float32)
     out[wanted] = _lookup(panorama, pixel_rays(camera).astype(np.float32)[wanted] @ rotation.T, yaw_deg)
@@ -42,7 +42,7 @@ def render_panorama(
 
 def _every_other(camera: Camera) -> Camera:
     """A camera of half the resolution: its pixel centres are every other one's, from three rows and columns before the
-    frame to at least two beyond it, as `_between` needs."""
+    frame to at least two beyond it, as `between` needs."""
     return camera.model_copy(
         update={
             "width": camera.width // 2 + 4,
@@ -52,17 +52,6 @@ def _every_other(camera: Camera) -> Camera:
             "center_px": tuple((c - 0.5 + 3) / 2 + 0.5 for c in camera.center_px),
         }
     )
-
-
-def _between(coarse: np.ndarray) -> np.ndarray:
-    """(2 h - 6, 2 w - 6, 3) from (h, w, 3): the values from the second on, and cubic Lagrange midpoints after each."""
-    for axis in (0, 1):
-        a = np.moveaxis(coarse, axis, 0)
-        fine = np.empty((2 * len(a) - 6, *a.shape[1:]), np.float32)
-        fine[0::2] = a[1:-2]
-        fine[1::2] = (9 * (a[1:-2] + a[2:-1]) - a[:-3] - a[3:]) / 16
-        coarse = np.moveaxis(fine, 0, axis)
-    return coarse
 
 
 def light_panorama(panorama: np.ndarray) -> np.ndarray:
@@ -90,18 +79,10 @@ def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _lookup(panorama: np.ndarray, directions: np.ndarray, yaw_deg: float) -> np.ndarray:
-    """Colour (K, 3) in directions (K, 3), by cubic B-splines over the texels.
+    """Colour (..., 3) in directions (..., 3), by cubic B-splines over the texels.
 
     Where a texel covers several pixels, linear interpolation shows its grid; a B-spline blurs it as a lens would.
     """
-    h, w = panorama.shape[:2]
-    azimuth = np.arctan2(directions[..., 1], directions[..., 0]) - np.radians(yaw_deg)
-    polar = np.arctan2(np.hypot(directions[..., 0], directions[..., 1]), directions[..., 2])
-    x = ((0.5 - azimuth / (2 * np.pi)) * w - 0.5) % w
-    y = np.clip(polar / np.pi * h - 0.5, 1, h - 3)  # so that no tap of the spline wraps over a pole
-    out = np.empty((*x.shape, 3), np.float32)
-    for channel in range(3):
-        map_coordinates(
-            panorama[..., channel], (y, x), output=out[..., channel], order=3, mode="grid-wrap", prefilter=False
-        )
-    return out
+    directions = np.ascontiguousarray(directions)
+    colours = look_up(np.asarray(panorama), directions.reshape(-1, 3), np.radians(yaw_deg))
+    return colours.reshape(directions.shape)

@@ -10,8 +10,8 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-from renderers.raycast_exact import intersect, turn_normals
-from synth.camera import Camera, pixel_rays
+from renderers.raycast_exact import intersect, turn_normals, window_rays, write_hits
+from synth.camera import Camera
 from synth.recipe import Normals
 from synth.scans import PreparedScan
 
@@ -180,7 +180,8 @@ def cast_labels(
     window: rows and columns outside of which no subject is; rays are cast only inside. None: the frame.
     """
     rows, columns = window or (slice(0, camera.height), slice(0, camera.width))
-    rays = pixel_rays(camera)[rows, columns].reshape(-1, 3)
+    edges = rows.start, rows.stop, columns.start, columns.stop
+    rays = window_rays(*edges, camera.focal_px, camera.center_px)
     pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
     labels = _no_labels(camera)
     world_from_camera = np.array(camera.world_from_camera)
@@ -209,14 +210,12 @@ def _cast_block(
         hits = hits.some(hits.depth < nearest[hits.ray])
         nearest[hits.ray] = hits.depth
         normal, face, back = caster.normals(hits, directions[hits.ray], normals)
-        pixel = pixels[hits.ray]
-        labels.depth_m.ravel()[pixel] = hits.depth
-        labels.normal.reshape(-1, 3)[pixel] = normal @ scan_from_camera[:3, :3]
-        labels.instance.ravel()[pixel] = number
-        labels.triangle.ravel()[pixel] = hits.triangle
-        labels.weights.reshape(-1, 3)[pixel] = hits.weights
-        labels.back.ravel()[pixel] = back
-        labels.leaning.ravel()[pixel] = _dot(normal, face) < np.cos(np.radians(LEANING_DEG))
+        write_hits(
+            pixels[hits.ray], number, hits.depth, normal @ scan_from_camera[:3, :3], hits.triangle, hits.weights, back,
+            labels.depth_m.reshape(-1), labels.normal.reshape(-1, 3), labels.instance.reshape(-1),
+            labels.triangle.reshape(-1), labels.weights.reshape(-1, 3), labels.back.reshape(-1),
+        )  # fmt: skip
+        labels.leaning.ravel()[pixels[hits.ray]] = _dot(normal, face) < np.cos(np.radians(LEANING_DEG))
 
 
 def _no_labels(camera: Camera) -> Labels:

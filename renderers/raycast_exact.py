@@ -71,12 +71,30 @@ def turn_normals(weights, triangle, face, directions, normals, smooth):  # pragm
 
 
 @numba.njit(cache=True)
+def window_rays(top, bottom, left, right, focal_px, center_px):  # pragma: no cover - compiled
+    """Rays through the pixel centres of a window, as `synth.camera.pixel_rays` has them: (K, 3) float64, by rows."""
+    out = np.empty(((bottom - top) * (right - left), 3))
+    n = 0
+    for i in range(top, bottom):
+        for j in range(left, right):
+            out[n, 0], out[n, 1], out[n, 2] = (
+                (j + 0.5 - center_px[0]) / focal_px,
+                (i + 0.5 - center_px[1]) / focal_px,
+                1,
+            )
+            n += 1
+    return out
+
+
+@numba.njit(cache=True, inline="always")
 def _interpolate(normal, weights, corners, direction, back):  # pragma: no cover - compiled
     length, across = 0.0, 0.0
-    mean = np.zeros(3)
+    mean = (
+        weights[0] * corners[0, 0] + weights[1] * corners[1, 0] + weights[2] * corners[2, 0],
+        weights[0] * corners[0, 1] + weights[1] * corners[1, 1] + weights[2] * corners[2, 1],
+        weights[0] * corners[0, 2] + weights[1] * corners[1, 2] + weights[2] * corners[2, 2],
+    )
     for x in range(3):
-        for corner in range(3):
-            mean[x] += weights[corner] * corners[corner, x]
         length += mean[x] * mean[x]
         across += direction[x] * direction[x]
     if length < 1e-12:
@@ -93,3 +111,27 @@ def _interpolate(normal, weights, corners, direction, back):  # pragma: no cover
             length += normal[x] * normal[x]
         for x in range(3):
             normal[x] /= max(np.sqrt(length), 1e-30)
+
+
+@numba.njit(cache=True)
+def write_hits(
+    pixel,
+    number,
+    depth,
+    normal,
+    triangle,
+    weights,
+    back,
+    to_depth,
+    to_normal,
+    to_instance,
+    to_triangle,
+    to_weights,
+    to_back,
+):  # pragma: no cover - compiled
+    """Writes hits (K,) on scan `number` to the arrays of all pixels (P,), each to its pixel (K,)."""
+    for k in range(len(pixel)):
+        p = pixel[k]
+        to_depth[p], to_instance[p], to_triangle[p], to_back[p] = depth[k], number, triangle[k], back[k]
+        for x in range(3):
+            to_normal[p, x], to_weights[p, x] = normal[k, x], weights[k, x]

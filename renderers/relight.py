@@ -31,7 +31,6 @@ from synth.recipe import SceneRecipe
 from synth.sample import Sample
 from synth.scans import PreparedScan, load_prepared
 
-
 #: Panoramas kept taken apart: 1.5 MB each.
 _MOST_BACKGROUNDS = 64
 
@@ -112,13 +111,16 @@ class RelightRenderer:
         light = turn_light(sky, recipe.background.yaw_deg, world_from_scan, self._directions)
         relit = Relit(loaded.transport, light, self._directions)
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
-        whole, edges = see_surfaces(camera, labels, loaded.caster, scan_from_camera, window)
-        points = Points(np.concatenate([whole.triangle, edges.triangle]), np.concatenate([whole.weights, edges.weights]))
+        seen = see_surfaces(camera, labels, loaded.caster, loaded.transport.part, scan_from_camera, window)
+        points = Points(np.concatenate([s.triangle for s in seen]), np.concatenate([s.weights for s in seen]))
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
         out = np.zeros((*camera.shape, 4), np.float32)
-        for seen, taps, some in ((whole, 4, slice(len(whole.pixel))), (edges, 1, slice(len(whole.pixel), None))):
-            colour = colours(loaded.paint, seen.triangle, seen.weights, camera, scan_from_camera, taps)
-            _add(out.reshape(-1, 4), seen.pixel, seen.share, colour, falling[some])
+        first = 0
+        for some in seen:
+            colour = colours(loaded.paint, some.triangle, some.weights, camera, scan_from_camera, some.taps)
+            mine = falling[first : first + len(some.triangle)]
+            _add(out.reshape(-1, 4), some.pixel, some.sample, some.share, colour, mine)
+            first += len(some.triangle)
         return out
 
     def _load_scan(self, key: str) -> _Loaded:
@@ -149,10 +151,10 @@ def _refuse_unable(recipe: SceneRecipe) -> None:
 
 
 @numba.njit(cache=True)
-def _add(out, pixel, share, colour, falling):  # pragma: no cover - compiled
+def _add(out, pixel, sample, share, colour, falling):  # pragma: no cover - compiled
     """Adds what matte samples send to the eye, and their coverage, to pixels (H * W, 4)."""
-    for s in range(len(pixel)):
-        p = pixel[s]
+    for k in range(len(pixel)):
+        p, s = pixel[k], sample[k]
         for c in range(3):
-            out[p, c] += share[s] * colour[s, c] * falling[s, c] / np.float32(np.pi)
-        out[p, 3] += share[s]
+            out[p, c] += share[k] * colour[s, c] * falling[s, c] / np.float32(np.pi)
+        out[p, 3] += share[k]

@@ -38,10 +38,10 @@ def colours(
                 raise ValueError("a scan has textures or vertex colours")
             out[of_k] = facts[k].base_color[:3]
             continue
-        pyramid = paint.pyramid(int(k))
+        pyramid, decode = paint.pyramid(int(k)), linear_codes()
         _texture(
             out, of_k, triangle, weights, np.asarray(scan.positions), np.asarray(scan.triangles), np.asarray(scan.uvs),
-            scan_from_camera, camera.focal_px, pyramid.texels, pyramid.shapes, pyramid.starts, linear_codes(),
+            scan_from_camera, camera.focal_px, pyramid.texels.view("<u4")[:, 0], pyramid.shapes, pyramid.starts, decode,
             _TAP_OFF_PX if taps == 4 else 0.0,
         )  # fmt: skip
     return out
@@ -62,37 +62,41 @@ def _texture(
     out, samples, triangle, weights, positions, triangles, uvs, scan_from_camera, focal, texels, shapes, starts,
     decode, off,
 ):  # pragma: no cover - compiled  # fmt: skip
-    corner = np.empty((3, 3))
-    side = np.empty((3, 3))
-    ray = np.empty(3)
-    uv = np.empty((4, 2))
-    code = np.empty(4)
+    corner, side = np.empty((3, 3)), np.empty((3, 3))
+    ray, uv = np.empty((3, 3)), np.empty((4, 2))
+    share = np.empty((3, 3))
     height, width = shapes[0, 0], shapes[0, 1]
     spread = off if off > 0 else 0.05
+    taps = 4 if off > 0 else 1
+    for x in range(3):  # a step to the right and one down, of a ray scaled to z = 1
+        ray[1, x], ray[2, x] = scan_from_camera[x, 0] * spread / focal, scan_from_camera[x, 1] * spread / focal
     for s in samples:
         t = triangle[s]
-        middle, depth = np.zeros(3), 0.0
-        for k in range(3):
-            for x in range(3):
-                corner[k, x] = positions[triangles[t, k], x] - scan_from_camera[x, 3]
-                middle[x] += weights[s, k] * corner[k, x]
+        depth = 0.0
         for x in range(3):
-            depth += middle[x] * scan_from_camera[x, 2]
+            ray[0, x] = 0.0
+            for k in range(3):
+                corner[k, x] = positions[triangles[t, k], x] - scan_from_camera[x, 3]
+                ray[0, x] += weights[s, k] * corner[k, x]
+            depth += ray[0, x] * scan_from_camera[x, 2]
+        for x in range(3):
+            ray[0, x] /= depth
+        # Barycentrics of a ray are its products with the normals of the planes through the eye and an edge.
         for k in range(3):
             a, b = (k + 1) % 3, (k + 2) % 3
             for x in range(3):
                 y, z = (x + 1) % 3, (x + 2) % 3
                 side[k, x] = corner[a, y] * corner[b, z] - corner[a, z] * corner[b, y]
+            for step in range(3):
+                share[step, k] = ray[step, 0] * side[k, 0] + ray[step, 1] * side[k, 1] + ray[step, 2] * side[k, 2]
         for tap in range(4):
-            dx, dy = (spread if tap & 1 else -spread) / focal, (spread if tap & 2 else -spread) / focal
-            for x in range(3):
-                ray[x] = middle[x] / depth + dx * scan_from_camera[x, 0] + dy * scan_from_camera[x, 1]
+            right, down = (1.0 if tap & 1 else -1.0), (1.0 if tap & 2 else -1.0)
             total, u, v = 0.0, 0.0, 0.0
             for k in range(3):
-                share = ray[0] * side[k, 0] + ray[1] * side[k, 1] + ray[2] * side[k, 2]
-                total += share
-                u += share * uvs[t, k, 0]
-                v += share * uvs[t, k, 1]
+                mine = share[0, k] + right * share[1, k] + down * share[2, k]
+                total += mine
+                u += mine * uvs[t, k, 0]
+                v += mine * uvs[t, k, 1]
             if total == 0:
                 total = 1e-30
             uv[tap, 0], uv[tap, 1] = u / total, v / total
@@ -104,42 +108,46 @@ def _texture(
         level = np.log2(max(_TAP_PX * np.sqrt(long * short), 1e-6))
         level = min(max(level, 0.0), len(shapes) - 1.0)
         lower = int(level)
-        upper = min(lower + 1, len(shapes) - 1)
+        upper = lower + 1 if level > lower else lower
         share_up = level - lower
-        value = np.zeros(3)
-        if off == 0:
+        if taps == 1:
             uv[0, 0], uv[0, 1] = uv[:, 0].mean(), uv[:, 1].mean()
-        taps = 4 if off > 0 else 1
+        red, green, blue = 0.0, 0.0, 0.0
         for tap in range(taps):
-            code[:] = 0
-            _bilinear(code, uv[tap, 0], uv[tap, 1], texels, shapes[lower], starts[lower], 1 - share_up)
-            if share_up > 0:
-                _bilinear(code, uv[tap, 0], uv[tap, 1], texels, shapes[upper], starts[upper], share_up)
-            for c in range(3):
-                whole = min(int(code[c]), 254)
-                value[c] += decode[whole] + (code[c] - whole) * (decode[whole + 1] - decode[whole])
-        for c in range(3):
-            out[s, c] = value[c] / taps
+            r, g, b = _bilinear(uv[tap, 0], uv[tap, 1], texels, shapes[lower], starts[lower])
+            if upper > lower:
+                r2, g2, b2 = _bilinear(uv[tap, 0], uv[tap, 1], texels, shapes[upper], starts[upper])
+                r, g, b = r + share_up * (r2 - r), g + share_up * (g2 - g), b + share_up * (b2 - b)
+            red, green, blue = red + _linear(r, decode), green + _linear(g, decode), blue + _linear(b, decode)
+        out[s, 0], out[s, 1], out[s, 2] = red / taps, green / taps, blue / taps
 
 
-@numba.njit(cache=True)
-def _bilinear(code, u, v, texels, shape, start, factor):  # pragma: no cover - compiled
-    """Adds factor times the mean code between four texels, by their weights."""
+@numba.njit(cache=True, inline="always")
+def _linear(code, decode):  # pragma: no cover - compiled
+    whole = min(int(code), 254)
+    return decode[whole] + np.float32(code - whole) * (decode[whole + 1] - decode[whole])
+
+
+@numba.njit(cache=True, inline="always")
+def _bilinear(u, v, texels, shape, start):  # pragma: no cover - compiled
+    """Mean code between four texels, by their weights; texels hold three colours and a weight in 32 bits."""
     h, w = shape[0], shape[1]
     x, y = (u - np.floor(u)) * w - 0.5, (1 - (v - np.floor(v))) * h - 0.5
     x0, y0 = int(np.floor(x)), int(np.floor(y))
-    fx, fy = x - x0, y - y0
-    total, red, green, blue = 0.0, 0.0, 0.0, 0.0
-    for dy in range(2):
-        row = start + (y0 + dy) % h * w
-        for dx in range(2):
-            at = row + (x0 + dx) % w
-            weight = (fy if dy else 1 - fy) * (fx if dx else 1 - fx) * texels[at, 3]
-            total += weight
-            red += weight * texels[at, 0]
-            green += weight * texels[at, 1]
-            blue += weight * texels[at, 2]
-    if total > 0:
-        code[0] += factor * red / total
-        code[1] += factor * green / total
-        code[2] += factor * blue / total
+    fx, fy = np.float32(x - x0), np.float32(y - y0)
+    x1, y1 = x0 + 1, y0 + 1
+    x0, x1 = x0 + w if x0 < 0 else x0, x1 - w if x1 >= w else x1
+    y0, y1 = y0 + h if y0 < 0 else y0, y1 - h if y1 >= h else y1
+    y0, y1 = min(y0, h - 1), min(y1, h - 1)
+    total = red = green = blue = np.float32(0)
+    one = np.float32(1)
+    for corner in range(4):
+        at = start + (y1 if corner & 2 else y0) * w + (x1 if corner & 1 else x0)
+        texel = texels[at]
+        share = (fy if corner & 2 else one - fy) * (fx if corner & 1 else one - fx) * np.float32(texel >> 24)
+        total += share
+        red += share * np.float32(texel & 255)
+        green += share * np.float32((texel >> 8) & 255)
+        blue += share * np.float32((texel >> 16) & 255)
+    scale = one / max(total, np.float32(1e-6))
+    return red * scale, green * scale, blue * scale

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from synth.scans import PreparedScan
@@ -61,12 +63,29 @@ def longest_edges(scan: PreparedScan) -> np.ndarray:
     return longest
 
 
+def find_parts(scan: PreparedScan) -> np.ndarray:
+    """(T,) int32: which pieces triangles belong to, of one material and connected by common places: an eyebrow, a
+    shirt. Where a view goes from one to the other there is an edge, though depth and normal be the same."""
+    triangles = np.asarray(scan.triangles)
+    positions = np.asarray(scan.positions)
+    places = np.unique(_hash(positions, np.zeros_like(positions)), return_inverse=True)[1].reshape(-1)[triangles]
+    ends = np.concatenate([places[:, :2], places[:, 1:]])
+    count = int(places.max()) + 1
+    graph = coo_matrix((np.ones(len(ends), np.uint8), (ends[:, 0], ends[:, 1])), (count, count))
+    piece = connected_components(graph, directed=False)[1][places[:, 0]].astype(np.int64)
+    material = np.asarray(scan.material).astype(np.int64)
+    both = piece * (int(material.max()) + 1) + material
+    return np.unique(both, return_inverse=True)[1].reshape(-1).astype(np.int32)
+
+
 def build_nodes(scan: PreparedScan, level: np.ndarray) -> Nodes:
     """The nodes of all triangles, those in one place with one normal made one."""
     sizes = grid_size(level)
     start = np.cumsum(sizes) - sizes
     triangles = np.asarray(scan.triangles)
-    position, normal = _place(np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum())
+    position, normal = _place(
+        np.asarray(scan.positions), triangles, np.asarray(scan.normals), level, start, sizes.sum()
+    )
     _, first, grid = np.unique(_hash(position, normal), return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")  # nodes in the order of triangles: neighbours lie close in memory
     rank = np.empty_like(order)
@@ -111,7 +130,7 @@ def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.
 
 
 def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float) -> np.ndarray:
-    """Cluster (K,) int64 of each place: those in one cube of an edge, whose normals have the same main axis and sign."""
+    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign."""
     axis = np.argmax(np.abs(normal), axis=1)
     side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)

@@ -50,32 +50,41 @@ def irradiance(
     out, sample, number, dark = _shade(
         sides, shares, normal, compact, vectors, state, light.strong, light.towards, relit.middles
     )
+    geometry = (
+        position, normal, face, points.triangle, points.weights, positions, triangles, normals,
+        np.float32(_LIFT * scan.facts.height_m),
+    )  # fmt: skip
+    sample, number, free = _ask_lights(sample, number, dark, light.towards, caster, geometry)
+    _add_strong(out, sample, number, free, light.towards, normal, light.strong)
+    return out
 
-    lift = np.float32(_LIFT * scan.facts.height_m)
-    geometry = (position, normal, face, points.triangle, points.weights, positions, triangles, normals, lift)
 
-    def ask(some: np.ndarray, towards: np.ndarray) -> np.ndarray:
-        """Which of the rays towards the parts (L, rays, 3) of lights get through: (K, rays) bool."""
-        ray, origins, directions = _shadow_rays(sample[some], number[some], towards, *geometry)
-        each = towards.shape[1]
+def _ask_lights(
+    sample: np.ndarray, number: np.ndarray, dark: np.ndarray, towards: np.ndarray, caster: ScanCaster, geometry: tuple
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which parts of strong lights samples see: samples (K,), numbers of lights (K,), and (K, LIGHT_RAYS) bool.
+
+    Asked are pairs of a sample and a light. Where all nodes around are dark there may be a lit gap between them: one
+    ray tells, and pairs without it are left out. All else is asked by the two most distant parts of the light, and by
+    every part where these disagree.
+    """
+
+    def ask(some: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        ray, origins, directions = _shadow_rays(sample[some], number[some], parts, *geometry)
+        each = parts.shape[1]
         free = np.zeros((len(some), each), bool)
-        threshold = (ray % each + 0.5) / each
-        free.ravel()[ray] = ~caster.blocked(origins, directions, threshold)
+        free.ravel()[ray] = ~caster.blocked(origins, directions, (ray % each + 0.5) / each)
         return free
 
-    # Nodes that are dark may have a lit gap between them: one ray tells. What is not, but is not lit all around, is
-    # asked by the two most distant parts of a light, and by all where these disagree.
     unsure = np.ones(len(sample), bool)
     all_dark = np.flatnonzero(dark)
-    unsure[all_dark] = ask(all_dark, light.towards[:, :1])[:, 0]
+    unsure[all_dark] = ask(all_dark, towards[:, :1])[:, 0]
     unsure = np.flatnonzero(unsure)
-    free = np.empty((len(unsure), LIGHT_RAYS), bool)
-    ends = ask(unsure, light.towards[:, [0, -1]])
-    free[:] = ends[:, :1]
+    ends = ask(unsure, towards[:, [0, -1]])
+    free = np.repeat(ends[:, :1], LIGHT_RAYS, axis=1)
     mixed = np.flatnonzero(ends[:, 0] != ends[:, 1])
-    free[mixed] = ask(unsure[mixed], light.towards)
-    _add_strong(out, sample[unsure], number[unsure], free, light.towards, normal, light.strong)
-    return out
+    free[mixed] = ask(unsure[mixed], towards)
+    return sample[unsure], number[unsure], free
 
 
 @numba.njit(cache=True)

@@ -1,7 +1,7 @@
 """Transport on disk, beside the prepared scan it belongs to: `<store>/<key>.relight-v<version>/`, plain arrays.
 
-Made once by whoever needs it first, mapped into memory by all workers of a machine. Nothing in it is believed before its
-hashes and ranges are checked, for compiled code indexes with it; what fails is made anew.
+Made once by whoever needs it first, mapped into memory by all workers of a machine. Nothing in it is believed before
+its hashes and ranges are checked, for compiled code indexes with it; what fails is made anew.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from synth.scans import PreparedScan
 _FACTS = "facts.json"
 _NAMES = tuple(field.name for field in fields(Transport))
 _KINDS = {
-    "level": (np.uint8, 1), "start": (np.int64, 1), "grid": (np.int32, 1),
+    "part": (np.int32, 1), "level": (np.uint8, 1), "start": (np.int64, 1), "grid": (np.int32, 1),
     "blend_row": (np.int32, 2), "blend_share": (np.float32, 2), "normal": (np.float32, 2),
     "back": (np.int32, 1), "bits": (np.uint8, 2), "seen_start": (np.int64, 1), "seen_patch": (np.uint16, 1),
     "seen_direction": (np.uint16, 1), "patch_light": (np.uint8, 2), "patch_albedo": (np.float32, 2),
@@ -108,7 +108,7 @@ def _check(t: Transport, triangles: int, folder: Path) -> None:
     rows, patches = len(t.normal), len(t.patch_albedo)
     sizes = grid_size(t.level)
     fits = {
-        "triangles": len(t.level) == len(t.start) == triangles and t.level.min(initial=1) >= 1,
+        "triangles": len(t.part) == len(t.level) == len(t.start) == triangles and t.level.min(initial=1) >= 1,
         "grid": len(t.grid) == sizes.sum() and np.array_equal(t.start, np.cumsum(sizes) - sizes),
         "nodes": _within(t.grid, len(t.blend_row)) and len(t.back) <= rows,
         "blend": t.blend_row.shape == t.blend_share.shape and _within(t.blend_row, len(t.back)),

@@ -1,4 +1,4 @@
-"""What light can reach each node of a scan, found once by ray casting: visibility of every direction, and who sees whom.
+"""What light can reach each node of a scan, found once by ray casting: who sees the sky where, and who sees whom.
 
 Rows are the nodes, then the backs of those that see the sky from behind. For a row, a bit per direction says whether
 the sky is seen there; for a quarter of the directions that something blocks, it is kept which patch that is. Patches
@@ -20,7 +20,7 @@ from renderers.relight_nodes import (
     choose_levels,
     choose_rows,
     cluster_places,
-    grid_size,
+    find_parts,
     longest_edges,
     steepest,
     triangle_of,
@@ -29,7 +29,7 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 6
+TRANSPORT_VERSION = 7
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
 STRIDE = 3
@@ -56,6 +56,8 @@ class Transport:
     """N nodes of a scan, R rows of which the first F are fronts, P patches. level, start, grid: as in
     `renderers.relight_nodes.Nodes`."""
 
+    part: np.ndarray
+    """(T,) int32, see `renderers.relight_nodes.find_parts`."""
     level: np.ndarray
     start: np.ndarray
     grid: np.ndarray
@@ -114,6 +116,7 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     colour = np.concatenate([colour, colour[behind]])
     albedo = np.stack([np.bincount(patch, colour[:, c], count) / members for c in range(3)], axis=1)
     return Transport(
+        part=find_parts(scan),
         level=nodes.level,
         start=nodes.start,
         grid=nodes.grid,
@@ -142,7 +145,7 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few:
         spacing *= 1.2
         nodes = build_nodes(scan, choose_levels(scan, spacing, _MOST_PARTS))
     longest = longest_edges(scan)
-    for _ in range(_REFINEMENTS):
+    for _ in range(_REFINEMENTS if len(nodes.position) < _MOST_NODES else 0):
         open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, few)
         steep = steepest(nodes.level, nodes.start, nodes.grid, open_sky)
         finer = (steep > _STEEP) & (longest / nodes.level > spacing * _LEAST_SPACING) & (nodes.level < _MOST_LEVEL)
@@ -159,8 +162,7 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few:
 def _open_share(origin: np.ndarray, normal: np.ndarray, caster: ScanCaster, unit: np.ndarray) -> np.ndarray:
     """(K,) float32: the share of a uniform sky's light that reaches points."""
     bits = _cast(caster, origin, normal, unit, named=np.zeros(len(unit), bool))[0]
-    every = np.arange(len(origin))
-    return _sum_light(bits, normal, every, len(origin), unit).sum(axis=1) * np.float32(4 / len(unit))
+    return _sum_open(bits, normal, unit) * np.float32(4 / len(unit))
 
 
 def _area(scan: PreparedScan) -> float:
@@ -172,8 +174,8 @@ def _area(scan: PreparedScan) -> float:
 def _cast(
     caster: ScanCaster, origin: np.ndarray, normal: np.ndarray, unit: np.ndarray, named: np.ndarray
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Bits (R, D / 8) of the directions in which rows see the sky, and of those others that are `named` (D,) what is hit:
-    row, direction, triangle (K,) and barycentrics (K, 3), by rows."""
+    """Bits (R, D / 8) of the directions in which rows see the sky, and of those others that are `named` (D,) what is
+    hit: row, direction, triangle (K,) and barycentrics (K, 3), by rows."""
     bits = np.zeros((len(origin), len(unit) // 8), np.uint8)
     hits = []
     threshold = np.arange(len(unit)) * 0.6180339887498949 % 1  # what is half transparent stops half of the directions
@@ -263,6 +265,17 @@ def _nearest(level, start, triangle, weights):  # pragma: no cover - compiled
         a, b, c, wa, wb, wc = cell_of(level[t], weights[k, 1], weights[k, 2])
         out[k] = start[t] + (a if wa >= wb and wa >= wc else b if wb >= wc else c)
     return out
+
+
+@numba.njit(cache=True)
+def _sum_open(bits, normal, unit):  # pragma: no cover - compiled
+    """(R,) float32, the sum of the cosines of directions in which rows see the sky."""
+    total = np.zeros(len(bits), np.float32)
+    for r in range(len(bits)):
+        for d in range(len(unit)):
+            if bits[r, d >> 3] >> (d & 7) & 1:
+                total[r] += normal[r, 0] * unit[d, 0] + normal[r, 1] * unit[d, 1] + normal[r, 2] * unit[d, 2]
+    return total
 
 
 @numba.njit(cache=True)

@@ -12,13 +12,15 @@ import numpy as np
 from renderers.raycast import Labels, ScanCaster
 from synth.camera import Camera
 
-#: Rays of a pixel at an edge.
-EDGE_RAYS = 16
+#: Rays of a pixel at an edge: within the subject, and at its rim, where the background may be far brighter.
+EDGE_RAYS = {1: 8, 2: 16}
 #: Full width of Cycles' Blackman-Harris pixel filter, pixels: twice what Blender calls its width, 1.5 by default.
 _FILTER_PX = 3.0
 #: A neighbour is on another surface if it is so many pixels off the plane, or if its normal is turned by more than
 #: the angle of this cosine.
 _OFF_PLANE_PX, _TURNED = 1.0, 0.9
+#: Fewer pixels than this for each triangle seen are too few for one sample a pixel.
+_FINE = 2.0
 #: What is left of a ray behind half transparent layers is forgotten below this.
 _LEAST_LEFT = 0.01
 _MAX_LAYERS = 32
@@ -29,31 +31,50 @@ _STEP_M = 2e-5
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """S samples: pixel (S,) int64 of the frame, triangle (S,) int32, barycentrics (S, 3) float32, and share of the
-    pixel (S,) float32."""
+    """S samples, points of triangles, and which pixels show how much of which: P times."""
 
-    pixel: np.ndarray
     triangle: np.ndarray
+    """(S,) int32."""
     weights: np.ndarray
+    """(S, 3) float32, barycentrics."""
+    pixel: np.ndarray
+    """(P,) int64, of the frame."""
+    sample: np.ndarray
+    """(P,) int64."""
     share: np.ndarray
+    """(P,) float32, of the pixel."""
+    taps: int
+    """How often the texture is looked up around each sample: 4 times where it stands for a pixel, once for a part."""
 
 
 def see_surfaces(
-    camera: Camera, labels: Labels, caster: ScanCaster, scan_from_camera: np.ndarray, window: tuple[slice, slice]
-) -> tuple[Seen, Seen]:
-    """The samples of pixels inside of surfaces, one each, and of those at edges, several each."""
+    camera: Camera,
+    labels: Labels,
+    caster: ScanCaster,
+    part: np.ndarray,
+    scan_from_camera: np.ndarray,
+    window: tuple[slice, slice],
+) -> list[Seen]:
+    """The samples of pixels inside of surfaces, of those at edges within the subject, and of those at its rim.
+
+    part (T,): triangles of one number continue each other. Inside there is one sample a pixel, in its centre; where
+    triangles are as small as pixels, one at each corner besides, and a pixel takes from all around.
+    """
     edge = _edges(
-        labels.instance, labels.depth_m, labels.normal, labels.veiled, camera.focal_px, np.array(camera.center_px),
+        labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part,
+        camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
-    inside = np.flatnonzero((labels.instance > 0) & ~edge)
-    whole = Seen(
-        inside,
-        labels.triangle.ravel()[inside],
-        labels.weights.reshape(-1, 3)[inside],
-        np.ones(len(inside), np.float32),
-    )
-    return whole, _cast_edges(camera, np.flatnonzero(edge), caster, scan_from_camera)
+    inside = np.flatnonzero((labels.instance > 0) & (edge == 0))
+    triangle, weights = labels.triangle.ravel()[inside], labels.weights.reshape(-1, 3)[inside]
+    if len(inside) < _FINE * _count(triangle, len(caster.scan.triangles)):
+        whole = _cast_corners(camera, inside, triangle, weights, caster, scan_from_camera)
+    else:
+        whole = Seen(triangle, weights, inside, np.arange(len(inside)), np.ones(len(inside), np.float32), taps=4)
+    edges = [
+        _cast_edges(camera, np.flatnonzero(edge == kind), EDGE_RAYS[kind], caster, scan_from_camera) for kind in (1, 2)
+    ]
+    return [whole, *edges]
 
 
 def filter_offsets(count: int) -> np.ndarray:
@@ -66,20 +87,65 @@ def filter_offsets(count: int) -> np.ndarray:
         other += bit * (value & 1)
         value >>= 1
         bit /= 2
-    at = np.linspace(-0.5, 0.5, 4097)
-    v = 2 * np.pi * (at + 0.5)
-    density = 0.35875 - 0.48829 * np.cos(v) + 0.14128 * np.cos(2 * v) - 0.01168 * np.cos(3 * v)
+    at = np.linspace(-0.5, 0.5, 4097) * _FILTER_PX
+    density = _filter_density(at)
     integral = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     points = np.stack([(number + 0.5) / count, other + 0.5 / count], axis=1)
-    return np.interp(points, integral / integral[-1], at) * _FILTER_PX
+    return np.interp(points, integral / integral[-1], at)
 
 
-def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_from_camera: np.ndarray) -> Seen:
-    offsets = filter_offsets(EDGE_RAYS)
-    pixel = np.repeat(pixels, EDGE_RAYS)
+def _cast_corners(
+    camera: Camera,
+    pixels: np.ndarray,
+    triangle: np.ndarray,
+    weights: np.ndarray,
+    caster: ScanCaster,
+    scan_from_camera: np.ndarray,
+) -> Seen:
+    """Samples at centres and corners of pixels, weighted by the pixel filter there."""
+    h, w = camera.shape
+    corner = np.zeros((h + 1, w + 1), bool)
+    inside = np.zeros((h, w), bool)
+    inside.ravel()[pixels] = True
+    for i in (0, 1):
+        for j in (0, 1):
+            corner[i : h + i, j : w + j] |= inside
+    corners = np.flatnonzero(corner)
+    to_corner = np.array([[-0.5, -0.5]])
+    directions = _rays(corners, to_corner, w + 1, camera.focal_px, np.array(camera.center_px), scan_from_camera)
+    origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
+    hit_triangle, hit_weights = caster.surfaces(origins, directions)
+    hit = hit_triangle >= 0
+    at_centre, at_corner = np.full(h * w, -1), np.full((h + 1) * (w + 1), -1)
+    at_centre[pixels] = np.arange(len(pixels))
+    at_corner[corners[hit]] = len(pixels) + np.arange(int(hit.sum()))
+    density = _filter_density(np.array([0.0, 0.5, 1.0]))
+    pixel, sample, share = _spread(pixels, at_centre.reshape(h, w), at_corner.reshape(h + 1, w + 1), density)
+    return Seen(
+        triangle=np.concatenate([triangle, hit_triangle[hit]]),
+        weights=np.concatenate([weights, hit_weights[hit]]),
+        pixel=pixel,
+        sample=sample,
+        share=share,
+        taps=1,
+    )
+
+
+def _filter_density(offset_px: np.ndarray) -> np.ndarray:
+    """Cycles' pixel filter at distances along one axis, not normalised; 0 outside of it."""
+    v = 2 * np.pi * (offset_px / _FILTER_PX + 0.5)
+    density = 0.35875 - 0.48829 * np.cos(v) + 0.14128 * np.cos(2 * v) - 0.01168 * np.cos(3 * v)
+    return np.where(np.abs(offset_px) < _FILTER_PX / 2, density, 0.0)
+
+
+def _cast_edges(
+    camera: Camera, pixels: np.ndarray, rays: int, caster: ScanCaster, scan_from_camera: np.ndarray
+) -> Seen:
+    offsets = filter_offsets(rays)
+    pixel = np.repeat(pixels, rays)
     directions = _rays(pixels, offsets, camera.width, camera.focal_px, np.array(camera.center_px), scan_from_camera)
     origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
-    left = np.full(len(pixel), 1 / EDGE_RAYS, np.float32)
+    left = np.full(len(pixel), 1 / rays, np.float32)
     ray = np.arange(len(pixel))
     threshold = np.full(len(pixel), _LEAST_ALPHA)
     found = []
@@ -90,7 +156,7 @@ def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_fro
         alpha = caster.alpha_at(triangle, weights).astype(np.float32)
         found.append((pixel[ray], triangle, weights, left[ray] * alpha))
         left[ray] *= 1 - alpha
-        go_on = left[ray] * EDGE_RAYS > _LEAST_LEFT
+        go_on = left[ray] * rays > _LEAST_LEFT
         ray = ray[go_on]
         if ray.size == 0:
             break
@@ -100,7 +166,58 @@ def _cast_edges(camera: Camera, pixels: np.ndarray, caster: ScanCaster, scan_fro
     if len(found) > 1:
         order = np.argsort(pixel, kind="stable")
         pixel, triangle, weights, share = pixel[order], triangle[order], weights[order], share[order]
-    return Seen(*_merge(pixel, triangle, weights, share))
+    pixel, triangle, weights, share = _merge(pixel, triangle, weights, share)
+    return Seen(triangle, weights, pixel, np.arange(len(pixel)), share, taps=1)
+
+
+@numba.njit(cache=True)
+def _count(triangle, triangles):  # pragma: no cover - compiled
+    """How many triangles occur."""
+    seen = np.zeros(triangles, np.bool_)
+    for t in triangle:
+        seen[t] = True
+    return seen.sum()
+
+
+@numba.njit(cache=True)
+def _spread(pixels, at_centre, at_corner, density):  # pragma: no cover - compiled
+    """Pixels, samples and shares: of each pixel its centre, its corners and its four neighbours' centres, as there are.
+
+    at_centre (H, W), at_corner (H + 1, W + 1): samples, or -1. density: of the filter at 0, 1/2 and 1 px.
+    """
+    h, w = at_centre.shape
+    pixel, sample = np.empty(9 * len(pixels), np.int64), np.empty(9 * len(pixels), np.int64)
+    share = np.empty(9 * len(pixels), np.float32)
+    near = density[0] * density[2]
+    n = 0
+    for p in pixels:
+        i, j = p // w, p % w
+        first, total = n, 0.0
+        sample[n], share[n] = at_centre[i, j], density[0] * density[0]
+        n += 1
+        for a in range(2):
+            for b in range(2):
+                if at_corner[i + a, j + b] >= 0:
+                    sample[n], share[n] = at_corner[i + a, j + b], density[1] * density[1]
+                    n += 1
+        if i > 0 and at_centre[i - 1, j] >= 0:
+            sample[n], share[n] = at_centre[i - 1, j], near
+            n += 1
+        if i + 1 < h and at_centre[i + 1, j] >= 0:
+            sample[n], share[n] = at_centre[i + 1, j], near
+            n += 1
+        if j > 0 and at_centre[i, j - 1] >= 0:
+            sample[n], share[n] = at_centre[i, j - 1], near
+            n += 1
+        if j + 1 < w and at_centre[i, j + 1] >= 0:
+            sample[n], share[n] = at_centre[i, j + 1], near
+            n += 1
+        for k in range(first, n):
+            pixel[k] = p
+            total += share[k]
+        for k in range(first, n):
+            share[k] /= total
+    return pixel[:n], sample[:n], share[:n]
 
 
 @numba.njit(cache=True)
@@ -141,23 +258,22 @@ def _rays(pixels, offsets, width, focal, center, scan_from_camera):  # pragma: n
             v = (p // width + 0.5 + offsets[k, 1] - center[1]) / focal
             scale = 1 / np.sqrt(u * u + v * v + 1)
             for x in range(3):
-                out[n, x] = scale * (
-                    u * scan_from_camera[x, 0] + v * scan_from_camera[x, 1] + scan_from_camera[x, 2]
-                )
+                out[n, x] = scale * (u * scan_from_camera[x, 0] + v * scan_from_camera[x, 1] + scan_from_camera[x, 2])
             n += 1
     return out
 
 
 @numba.njit(cache=True)
 def _edges(
-    instance, depth, normal, veiled, focal, center, top, bottom, left, right
+    instance, depth, normal, veiled, triangle, part, focal, center, top, bottom, left, right
 ):  # pragma: no cover - compiled
-    """(H, W) bool: pixels whose surface is not the only one within the reach of the pixel filter."""
-    edge = np.zeros(instance.shape, np.bool_)
+    """(H, W) uint8: 0 where a pixel's surface is the only one within the reach of the pixel filter, 1 where there is
+    another of the subject's, 2 where the subject ends or is half transparent."""
+    edge = np.zeros(instance.shape, np.uint8)
     for i in range(top, bottom):
         for j in range(left, right):
             if veiled[i, j]:
-                edge[i, j] = True
+                edge[max(i - 1, top) : min(i + 2, bottom), max(j - 1, left) : min(j + 2, right)] = 2
             if not instance[i, j]:
                 continue
             z = depth[i, j]
@@ -169,14 +285,16 @@ def _edges(
                     a, b = i + di, j + dj
                     if (di == 0 and dj == 0) or a < 0 or b < 0 or a >= instance.shape[0] or b >= instance.shape[1]:
                         continue
-                    other = instance[a, b] != instance[i, j]
-                    if not other:
+                    kind = 2 if instance[a, b] != instance[i, j] else 0
+                    if not kind:
                         turned = nx * normal[a, b, 0] + ny * normal[a, b, 1] + nz * normal[a, b, 2]
                         u2, v2, z2 = (b + 0.5 - center[0]) / focal, (a + 0.5 - center[1]) / focal, depth[a, b]
                         off = abs(z2 * (u2 * nx + v2 * ny + nz) - plane)
-                        other = turned < _TURNED or off > _OFF_PLANE_PX * z / focal
-                    if other:
-                        edge[i, j] = True
+                        kind = 1 if turned < _TURNED or off > _OFF_PLANE_PX * z / focal else 0
+                        if part[triangle[a, b]] != part[triangle[i, j]]:
+                            kind = 1
+                    if kind:
+                        edge[i, j] = max(edge[i, j], kind)
                         if top <= a < bottom and left <= b < right:
-                            edge[a, b] = True
+                            edge[a, b] = max(edge[a, b], kind)
     return edge

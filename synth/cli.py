@@ -32,7 +32,7 @@ COMMANDS = {
 
 #: Packages that an extra brings: `render`, or `train` for its commands. A render node has no torch, a training node no
 #: Blender.
-_FROM_EXTRAS = ("bpy", "embreex", "ray", "safetensors", "scipy", "torch", "trimesh")
+_FROM_EXTRAS = ("bpy", "embreex", "numba", "ray", "safetensors", "scipy", "torch", "trimesh")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -29,6 +29,7 @@ PACKAGES = {
     "pyarrow": ("pyarrow", "22", "26"),
     "trimesh": ("trimesh", "4.5", None),
     "embreex": ("embreex", "4.4", None),
+    "numba": ("numba", "0.60", None),
     "ray": ("ray", "2.50", None),
     "bpy": ("bpy", "4.5", "4.6"),
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.camera import cropped, normals_from_depth, pixel_rays, points_from_depth
+from synth.camera import cropped, cross, normals_from_depth, pixel_rays, points_from_depth
 from synth.config import CheckLimits
 from synth.recipe import SceneRecipe
 
@@ -149,14 +149,18 @@ def normal_error_deg(sample: Sample) -> np.ndarray:
     derived = normals_from_depth(cropped(sample.recipe.camera, window), sample.depth_m[window])
     valid = np.isfinite(derived[..., 0]) & sample.mask[window] & _turns_slowly(normal)
     a, b = derived[valid], normal[valid].astype(np.float64)
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
+    return np.degrees(np.arctan2(_length(cross(a, b)), np.einsum("kx,kx->k", a, b)))
+
+
+def _length(vectors: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.einsum("kx,kx->k", vectors, vectors))
 
 
 def _turns_slowly(normal: np.ndarray) -> np.ndarray:
     """Where the normals on both sides of a pixel, across and down, are within 15 degrees of each other: (H, W) bool."""
     slow = np.zeros(normal.shape[:2], bool)
-    across = np.sum(normal[:, 2:] * normal[:, :-2], axis=-1) > _SLOW_COSINE
-    down = np.sum(normal[2:] * normal[:-2], axis=-1) > _SLOW_COSINE
+    across = np.einsum("hwx,hwx->hw", normal[:, 2:], normal[:, :-2]) > _SLOW_COSINE
+    down = np.einsum("hwx,hwx->hw", normal[2:], normal[:-2]) > _SLOW_COSINE
     slow[1:-1, 1:-1] = across[1:-1] & down[:, 1:-1]
     return slow
 
@@ -190,19 +194,19 @@ def _check_labels(sample: Sample, limits: CheckLimits) -> None:
     if sample.instance.max() > len(sample.recipe.subjects):
         raise BadSample("instance", f"instance {sample.instance.max()} of {len(sample.recipe.subjects)} subjects")
     finite = np.isfinite(sample.depth_m)
-    if not np.array_equal(finite, mask) or not np.all(np.isposinf(sample.depth_m[~mask])):
+    if not np.array_equal(finite, mask) or not np.array_equal(sample.depth_m == np.inf, ~mask):
         raise BadSample("mask_depth", f"mask and finite depth differ on {int((finite != mask).sum())} pixels")
     if (sample.depth_m[mask] <= 0).any():
         raise BadSample("depth_sign", "depth behind the camera")
-    if (sample.normal.any(axis=-1) & ~mask).any():
-        raise BadSample("mask_normal", "normals outside the mask")
     window = subject_window(mask)
     normal = sample.normal[window][mask[window]]
-    length = np.sqrt(np.einsum("kx,kx->k", normal, normal))
+    if np.count_nonzero(sample.normal) != np.count_nonzero(normal):
+        raise BadSample("mask_normal", "normals outside the mask")
+    length = _length(normal)
     if not np.all(np.abs(length - 1) < _UNIT_TOLERANCE):
         raise BadSample("normal_length", f"normals of length {length.min():.3f} to {length.max():.3f}")
     rays = pixel_rays(cropped(sample.recipe.camera, window))[mask[window]]
-    facing = np.einsum("kx,kx->k", rays, normal) / np.sqrt(np.einsum("kx,kx->k", rays, rays))
+    facing = np.einsum("kx,kx->k", rays, normal) / _length(rays)
     if (facing > _FACING_TOLERANCE).any():
         raise BadSample("normal_away", f"{int((facing > _FACING_TOLERANCE).sum())} normals face away from the camera")
     error = normal_error_deg(sample)
@@ -238,17 +242,17 @@ def _check_subject(sample: Sample, limits: CheckLimits) -> None:
 
 def _check_picture(sample: Sample, limits: CheckLimits) -> None:
     person = sample.rgb[sample.mask].astype(np.float32) / 255
+    red, green, blue = person.T
     luma = person @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     if luma.mean() < limits.min_brightness:
         raise BadSample("black", f"mean brightness {luma.mean():.3f} on the subject")
     if luma.mean() > limits.max_brightness:
         raise BadSample("burnt", f"mean brightness {luma.mean():.3f} on the subject")
-    clipped = float((sample.rgb[sample.mask].min(axis=-1) == 255).mean())
+    clipped = float(np.mean((red == 1) & (green == 1) & (blue == 1)))
     if clipped > limits.max_clipped:
         raise BadSample("burnt", f"{clipped:.0%} of the subject is clipped white")
     if luma.std() < limits.min_contrast:
         raise BadSample("flat", f"brightness varies by {luma.std():.4f} on the subject")
-    red, green, blue = person.T
     magenta = (np.minimum(red, blue) > 0.2) & (green < _MAGENTA_GREEN * np.minimum(red, blue))
     if magenta.mean() > limits.max_magenta:
         raise BadSample("magenta", f"{magenta.mean():.1%} of the subject is the colour of a missing picture")
