@@ -49,7 +49,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="relight-") as folder:
             further = measure_further(args.scans, Path(folder), size, args.engine)
         report_further(further, args.engine)
-        aims.append(("core-seconds of a further sample, all processes", further.all, _MOST_S, False))
+        aims.append(("core-seconds of a further sample, driver and worker", further.ours, _MOST_S, False))
     sys.exit(0 if print_verdicts(aims) else 1)
 
 
