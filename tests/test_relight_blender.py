@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import trimesh
 from test_blender import at, recipe_of
 from worlds import make_camera
 
@@ -42,21 +43,9 @@ def sunny(tmp_path_factory):
 
 
 def stairs_obj() -> str:
-    """Four steps, y up, of flat triangles: every corner is hollow or sharp, and shadows fall on what is level."""
-    lines, count = [], 0
-    for step in range(4):
-        low, high = np.array([-0.2, 0.0, 0.1 * step - 0.2]), np.array([0.2, 0.09 * (step + 1), 0.1 * step - 0.1])
-        for axis in range(3):
-            for side in (0, 1):
-                a, b = (axis + 1) % 3, (axis + 2) % 3
-                ring = [(0, 0), (1, 0), (1, 1), (0, 1)] if side else [(0, 0), (0, 1), (1, 1), (1, 0)]
-                for i, j in ring:
-                    corner = np.empty(3)
-                    corner[axis], corner[a], corner[b] = (low, high)[side][axis], (low, high)[i][a], (low, high)[j][b]
-                    lines.append("v {} {} {}".format(*corner))
-                lines.append("f " + " ".join(str(count + k + 1) for k in range(4)))
-                count += 4
-    return "\n".join(lines) + "\n"
+    """Four steps, y up: every corner is hollow or sharp, and shadows fall on what is level."""
+    steps = [[(-0.2, 0.0, 0.1 * k - 0.2), (0.2, 0.09 * (k + 1), 0.1 * k - 0.1)] for k in range(4)]
+    return trimesh.util.concatenate([trimesh.creation.box(bounds=bounds) for bounds in steps]).export(file_type="obj")
 
 
 def psnr(picture, truth, mask) -> float:
