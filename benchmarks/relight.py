@@ -103,7 +103,7 @@ def _report_quality(
 ) -> list[Aim]:
     print("\nOn the subject: PSNR, dB, against all paths in twelve windows, what the reference's own noise allows,")
     print("and free of that noise; free of noise over the whole subject, over its rim, and against authored materials;")
-    print("mean FLIP in the crop, and that of one half of the reference against the other; our Cycles, default, likewise")
+    print("mean FLIP in the crop, and that of one half of the reference against the other; our Cycles, default preset")
     seen = [(reference, made.rgb) for reference, made in zip(references, relit, strict=True)]
     flip = [reference.flip(rgb) for reference, rgb in seen]
     columns = {
