@@ -117,7 +117,9 @@ def _report_quality(
         "-halves": [-error for _, error in flip],
     }
     if traced is not None:
-        columns["Cycles"] = [one.score(made.rgb) for one, made in zip(references, traced, strict=True)]
+        both = list(zip(references, traced, strict=True))
+        columns["Cycles"] = [reference.score(made.rgb) for reference, made in both]
+        columns["its rim"] = [reference.rim_db(made.rgb) for reference, made in both]
     _print_columns([case.name for case in cases], {name: of for name, of in columns.items() if not np.isnan(of).all()})
     decibels = columns["1024 spp"]
     return [
@@ -129,11 +131,11 @@ def _report_quality(
 def _print_columns(names: list[str], columns: dict[str, list[float]]) -> None:
     """More is better in all of them."""
     table = np.array(list(columns.values()))
-    print(f"{'':<38}" + "".join(f"{name:>10}" for name in columns))
+    print(f"{'':<44}" + "".join(f"{name:>10}" for name in columns))
     rows = [*zip(names, table.T, strict=True), ("median", np.median(table, axis=1)), ("worst", table.min(axis=1))]
     for name, row in rows:
         cells = [f"{value:>10.{1 if abs(value) > 1 else 4}f}" for value in row]
-        print(f"{name:<38}" + "".join(cells), flush=True)
+        print(f"{name:<44}" + "".join(cells), flush=True)
 
 
 def _report_steps(relit: list[Relit]) -> None:
@@ -161,11 +163,11 @@ def _report_ratio(
         spp = spp_for(reference.score(made.rgb), reference)
         costs = made.total, ours.seconds, loop.seconds(spp)
         rows.append([costs[1] / costs[0], costs[2] / costs[0]])
-        print(f"{case.name:<38}{costs[0]:>8.2f}{costs[1]:>8.2f}{rows[-1][0]:>8.1f}", end="")
+        print(f"{case.name:<44}{costs[0]:>8.2f}{costs[1]:>8.2f}{rows[-1][0]:>8.1f}", end="")
         print(f"{costs[2]:>10.1f} ({spp:>5.0f}){rows[-1][1]:>8.1f}")
     middle, least = np.median(rows, axis=0), np.min(rows, axis=0)
-    print(f"{'median':<54}{middle[0]:>8.1f}{'':>18}{middle[1]:>8.1f}")
-    print(f"{'least':<54}{least[0]:>8.1f}{'':>18}{least[1]:>8.1f}", flush=True)
+    print(f"{'median':<60}{middle[0]:>8.1f}{'':>18}{middle[1]:>8.1f}")
+    print(f"{'least':<60}{least[0]:>8.1f}{'':>18}{least[1]:>8.1f}", flush=True)
     return [("naive core-seconds over relight's at equal PSNR, median", float(middle[1]), _LEAST_RATIO, True)]
 
 
