@@ -4,28 +4,24 @@ A recipe holds every decision, so that neither config nor dice are needed: only 
 names by hash, and a renderer. `--workers K` processes, or this one.
 """
 
-import ctypes
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from renderers.base import Engines, Renderer
 from synth.codec import stored
-from synth.errors import UserError
 from synth.pipeline_worker import environment
+from synth.pool import map_in_processes
 from synth.recipe import SceneRecipe, sample_id
 from synth.sample import BadSample, Sample
 from synth.store import Dataset
 from synth.version_compare import compare_samples
 
-#: prctl(2): the signal that a process gets when its parent dies.
-_PR_SET_PDEATHSIG = 1
+_KILLED = (
+    "a process that renders again was killed, by Blender or for want of memory; run the same command again, with fewer "
+    "--workers if memory is short"
+)
 
 
 @dataclass(frozen=True)
@@ -71,18 +67,7 @@ def answers(open_maker: Callable[[], "Again"], positions: Sequence[int], workers
         finally:
             maker.close()
         return
-    # spawn: Blender and the threads of a parent do not survive a fork
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, (open_maker,)) as pool:
-        try:
-            yield from pool.map(_answer, positions)
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process that renders again was killed, by Blender or for want of memory; run the same command "
-                "again, with fewer --workers if memory is short"
-            ) from error
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    yield from map_in_processes(_start, (open_maker,), _answer, positions, workers, _KILLED)
 
 
 class Again:
@@ -138,18 +123,7 @@ _again: Again  # of a worker process
 
 def _start(open_maker: Callable[[], Again]) -> None:
     global _again
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    _end_with_parent()
     _again = open_maker()
-
-
-def _end_with_parent() -> None:
-    """A pool's process would wait for work for ever when its parent is killed; Linux ends it on request.
-
-    A thread that watches the parent does not do: with it, Blender hangs at its exit.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(position: int) -> Answer:
