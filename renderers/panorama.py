@@ -9,10 +9,11 @@ import numpy as np
 
 from renderers.panorama_spline import between, look_up
 from renderers.resample import overlap_shares, resample
-from synth.camera import Camera, pixel_rays
+from synth.camera import Camera, pixel_slopes
 
-#: Pixels per texel from which on every other pixel is looked up and those between are interpolated: a spline with a
-#: knot every five pixels is then off by less than 1 % of an edge's height (tests/test_panorama.py).
+#: Pixels per texel from which on every other pixel is looked up, or of these every other one and so on, and those
+#: between are interpolated: a spline with a knot every five pixels is then off by less than 1 % of an edge's height
+#: (tests/test_panorama.py).
 _SMOOTH = 5.0
 #: Width at which a panorama lights: 0.35 degrees a texel, finer than the sun. What is seen of it has its full size.
 _LIGHT_PX = 1024
@@ -25,19 +26,21 @@ def render_panorama(
 
     wanted: (H, W) bool, pixels to look up; the others, which a subject hides, may hold anything finite.
 
-    Smooth between texel centres, wrapped at the seam, held at the poles. A panorama finer than the pixels is
-    shrunk first, so that nothing twinkles.
+    Smooth between texel centres (cubic B-splines: linear interpolation would show the grid of magnified texels),
+    wrapped at the seam, held at the poles. A panorama finer than the pixels is shrunk first, so that nothing twinkles.
     """
-    turn_px = 2 * np.pi * camera.focal_px  # pixels of a full turn, at the image centre
-    panorama = shrink_panorama(panorama, math.ceil(panorama.shape[1] / turn_px))
-    rotation = np.array(camera.world_from_camera)[:3, :3].astype(np.float32)
-    if turn_px / panorama.shape[1] >= _SMOOTH:
-        rays = pixel_rays(_every_other(camera)).astype(np.float32)
-        return between(_lookup(panorama, rays @ rotation.T, yaw_deg))[1 : camera.height + 1, 1 : camera.width + 1]
+    panorama = shrink_panorama(panorama, math.ceil(panorama.shape[1] / _turn_px(camera)))
+    if _turn_px(camera) / panorama.shape[1] >= _SMOOTH:
+        coarse = render_panorama(panorama, _every_other(camera), yaw_deg)
+        return between(coarse)[1 : camera.height + 1, 1 : camera.width + 1]
     wanted = np.ones(camera.shape, bool) if wanted is None else wanted
-    out = np.zeros((*camera.shape, 3), np.float32)
-    out[wanted] = _lookup(panorama, pixel_rays(camera).astype(np.float32)[wanted] @ rotation.T, yaw_deg)
-    return out
+    rotation = np.array(camera.world_from_camera)[:3, :3]
+    return look_up(np.asarray(panorama), *pixel_slopes(camera), rotation, np.radians(yaw_deg), wanted)
+
+
+def _turn_px(camera: Camera) -> float:
+    """Pixels of a full turn, at the image centre."""
+    return 2 * np.pi * camera.focal_px
 
 
 def _every_other(camera: Camera) -> Camera:
@@ -76,13 +79,3 @@ def shrink_panorama(panorama: np.ndarray, factor: int) -> np.ndarray:
         rows = overlap_shares(0.0, panorama.shape[0], h, panorama.shape[0])
         return resample(panorama, rows, overlap_shares(0.0, panorama.shape[1], w, panorama.shape[1]))
     return panorama.reshape(h, factor, w, factor, 3).mean(axis=(1, 3), dtype=np.float32)
-
-
-def _lookup(panorama: np.ndarray, directions: np.ndarray, yaw_deg: float) -> np.ndarray:
-    """Colour (..., 3) in directions (..., 3), by cubic B-splines over the texels.
-
-    Where a texel covers several pixels, linear interpolation shows its grid; a B-spline blurs it as a lens would.
-    """
-    directions = np.ascontiguousarray(directions)
-    colours = look_up(np.asarray(panorama), directions.reshape(-1, 3), np.radians(yaw_deg))
-    return colours.reshape(directions.shape)

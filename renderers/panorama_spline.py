@@ -5,16 +5,24 @@ import numpy as np
 
 
 @numba.njit(cache=True)
-def look_up(panorama, directions, yaw):  # pragma: no cover - compiled
-    """Colours (K, 3) float32 of an equirectangular panorama (h, w, 3) in directions (K, 3), yaw in radians.
+def look_up(panorama, slopes_x, slopes_y, world_from_camera, yaw, wanted):  # pragma: no cover - compiled
+    """Colours (H, W, 3) float32 of an equirectangular panorama (h, w, 3) behind pixels, 0 where not wanted (H, W) bool.
 
-    Wrapped at the seam, held a texel before the poles, so that no tap of the spline wraps over one.
+    slopes_x (W,), slopes_y (H,): of the pixels' rays, see `synth.camera.pixel_slopes`; world_from_camera (3, 3); yaw in
+    radians. Wrapped at the seam, held a texel before the poles, so that no tap of the spline wraps over one.
     """
     h, w = panorama.shape[:2]
-    out = np.empty((len(directions), 3), np.float32)
+    out = np.zeros((len(slopes_y), len(slopes_x), 3), np.float32)
     across, down, column = np.empty(4), np.empty(4), np.empty(4, np.int64)
-    for k in range(len(directions)):
-        dx, dy, dz = np.float64(directions[k, 0]), np.float64(directions[k, 1]), np.float64(directions[k, 2])
+    r = world_from_camera
+    for at in range(wanted.size):
+        v, u = at // len(slopes_x), at % len(slopes_x)
+        if not wanted[v, u]:
+            continue
+        rx, ry = slopes_x[u], slopes_y[v]
+        dx = r[0, 0] * rx + r[0, 1] * ry + r[0, 2]
+        dy = r[1, 0] * rx + r[1, 1] * ry + r[1, 2]
+        dz = r[2, 0] * rx + r[2, 1] * ry + r[2, 2]
         x = ((0.5 - (np.arctan2(dy, dx) - yaw) / (2 * np.pi)) * w - 0.5) % w
         y = min(max(np.arctan2(np.hypot(dx, dy), dz) / np.pi * h - 0.5, 1.0), h - 3.0)
         left, top = int(np.floor(x)), int(np.floor(y))
@@ -30,7 +38,7 @@ def look_up(panorama, directions, yaw):  # pragma: no cover - compiled
                 red += share * panorama[row, column[j], 0]
                 green += share * panorama[row, column[j], 1]
                 blue += share * panorama[row, column[j], 2]
-        out[k, 0], out[k, 1], out[k, 2] = red, green, blue
+        out[v, u, 0], out[v, u, 1], out[v, u, 2] = red, green, blue
     return out
 
 

@@ -1,7 +1,8 @@
 """Labels by ray casting: the first opaque surface under every pixel centre, exactly.
 
-Embree finds the triangle; the hit is then recomputed in double precision from the triangle itself, so depth is as
-exact as the mesh. Surfaces whose alpha is below one half are looked through. The only user of embreex.
+Drawing finds the nearest triangle, Embree what lies behind transparent ones and what rays from elsewhere meet; the hit
+is then computed in double precision from the triangle itself, so depth is as exact as the mesh. Surfaces whose alpha is
+below one half are looked through. The only user of embreex.
 """
 
 from dataclasses import dataclass, fields
@@ -10,6 +11,7 @@ import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from renderers.raster import Pixels, barycentrics, draw, flatten
 from renderers.raycast_exact import intersect, turn_normals, window_rays, write_hits
 from synth.camera import Camera
 from synth.recipe import Normals
@@ -78,16 +80,39 @@ class ScanCaster:
         self._scene = EmbreeScene(robust=True)  # robust: no ray slips between two triangles
         TriangleMesh(self._scene, np.array(scan.positions, np.float32), np.array(scan.triangles, np.int32))
 
-    def first_hits(self, origin: np.ndarray, directions: np.ndarray) -> tuple[_Hits, np.ndarray]:
+    @property
+    def opaque(self) -> bool:
+        """Whether nothing of the scan lets rays through."""
+        return not self._alpha
+
+    def nearest(self, camera: Camera, scan_from_camera: np.ndarray, pixels: Pixels) -> np.ndarray | None:
+        """Triangles (K, S) that rays from the camera meet first, whatever their alpha, -1 for none; None where the scan
+        is too near to be drawn."""
+        flat = flatten(self._positions, camera, scan_from_camera)
+        return None if flat is None else draw(flat, self._triangles, pixels)
+
+    def nearest_points(
+        self, camera: Camera, scan_from_camera: np.ndarray, pixels: Pixels
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """`nearest`, and barycentrics (K, S, 3) float32 of the points met."""
+        flat = flatten(self._positions, camera, scan_from_camera)
+        if flat is None:
+            return None
+        met = draw(flat, self._triangles, pixels)
+        return met, barycentrics(met, flat, self._triangles, pixels.number, pixels.corner, pixels.offsets)
+
+    def first_hits(
+        self, origin: np.ndarray, directions: np.ndarray, nearest: np.ndarray | None
+    ) -> tuple[_Hits, np.ndarray]:
         """First opaque hits from one origin (3,) along directions (R, 3), both in frame scan, float64.
 
-        Also (R,) bool, which rays are veiled: see Labels.
+        nearest: (R,) the triangles met first, where they are known. Also (R,) bool, which rays are veiled: see Labels.
         """
         found: list[_Hits] = []
         veiled = np.zeros(len(directions), bool)
         rays, start = np.arange(len(directions)), None
-        for _ in range(_MAX_LAYERS):
-            hits = self._cast(origin, directions, rays, start)
+        for layer in range(_MAX_LAYERS):
+            hits = self._cast(origin, directions, rays, start, nearest if layer == 0 else None)
             if not self._alpha:
                 return hits, veiled
             alpha = self.alpha_at(hits.triangle, hits.weights)
@@ -157,11 +182,22 @@ class ScanCaster:
         weights = np.stack([1 - found["u"] - found["v"], found["u"], found["v"]], axis=1)
         return found["primID"], weights, found["tfar"]
 
-    def _cast(self, origin: np.ndarray, directions: np.ndarray, rays: np.ndarray, start: np.ndarray | None) -> _Hits:
-        """First hits of some rays beyond `start` (in lengths of their directions), exact for the triangles hit."""
+    def _cast(
+        self,
+        origin: np.ndarray,
+        directions: np.ndarray,
+        rays: np.ndarray,
+        start: np.ndarray | None,
+        triangle: np.ndarray | None,
+    ) -> _Hits:
+        """First hits of some rays beyond `start` (in lengths of their directions), exact for the triangles hit.
+
+        triangle: which those are, where it is known.
+        """
         directions = directions if start is None else directions[rays]
-        origins = np.zeros_like(directions) + origin if start is None else origin + directions * start[:, None]
-        triangle = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
+        if triangle is None:
+            origins = np.zeros_like(directions) + origin if start is None else origin + directions * start[:, None]
+            triangle = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
         hit = np.flatnonzero(triangle >= 0)
         triangle = triangle[hit]
         exact = intersect(origin, directions[hit], triangle, self._positions, self._triangles)
@@ -185,10 +221,16 @@ def cast_labels(
     pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
     labels = _no_labels(camera)
     world_from_camera = np.array(camera.world_from_camera)
-    seen = [(caster, np.linalg.inv(world_from_scan) @ world_from_camera) for caster, world_from_scan in placed]
+    seen = []
+    number = np.arange(len(rays), dtype=np.int32).reshape(rows.stop - rows.start, columns.stop - columns.start)
+    for caster, world_from_scan in placed:
+        scan_from_camera = np.linalg.inv(world_from_scan) @ world_from_camera
+        nearest = caster.nearest(camera, scan_from_camera, Pixels(number, (rows.start, columns.start)))
+        seen.append((caster, scan_from_camera, nearest))
     for start in range(0, len(rays), _BLOCK):
         block = slice(start, start + _BLOCK)
-        _cast_block(labels, pixels[block], rays[block], seen, normals)
+        known = [(caster, pose, None if first is None else first[block, 0]) for caster, pose, first in seen]
+        _cast_block(labels, pixels[block], rays[block], known, normals)
     return labels
 
 
@@ -196,15 +238,15 @@ def _cast_block(
     labels: Labels,
     pixels: np.ndarray,
     rays_camera: np.ndarray,
-    seen: list[tuple[ScanCaster, np.ndarray]],
+    seen: list[tuple[ScanCaster, np.ndarray, np.ndarray | None]],
     normals: Normals,
 ) -> None:
     """Fills in the labels of some pixels (K,), by number in the frame, with rays (K, 3), of scans with their
-    scan_from_camera."""
+    scan_from_camera and the triangles nearest there (K,), where known."""
     nearest = np.full(len(pixels), np.inf)
-    for number, (caster, scan_from_camera) in enumerate(seen, start=1):
+    for number, (caster, scan_from_camera, nearest_triangle) in enumerate(seen, start=1):
         directions = rays_camera @ scan_from_camera[:3, :3].T
-        hits, veiled = caster.first_hits(scan_from_camera[:3, 3], directions)
+        hits, veiled = caster.first_hits(scan_from_camera[:3, 3], directions, nearest_triangle)
         labels.veiled.ravel()[pixels] |= veiled
         # Rays are scaled to z = 1, so depth along them is planar depth.
         hits = hits.some(hits.depth < nearest[hits.ray])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from renderers.raster import Pixels
 from renderers.raycast import Labels, ScanCaster
 from synth.camera import Camera
 
@@ -112,9 +113,8 @@ def _cast_corners(
             corner[i : h + i, j : w + j] |= inside
     corners = np.flatnonzero(corner)
     to_corner = np.array([[-0.5, -0.5]])
-    directions = _rays(corners, to_corner, w + 1, camera.focal_px, np.array(camera.center_px), scan_from_camera)
-    origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
-    hit_triangle, hit_weights = caster.surfaces(origins, directions)
+    drawn = _draw(camera, corners, (h + 1, w + 1), to_corner, caster, scan_from_camera)
+    hit_triangle, hit_weights = drawn or caster.surfaces(*_rays(camera, corners, w + 1, to_corner, scan_from_camera))
     hit = hit_triangle >= 0
     at_centre, at_corner = np.full(h * w, -1), np.full((h + 1) * (w + 1), -1)
     at_centre[pixels] = np.arange(len(pixels))
@@ -138,36 +138,79 @@ def _filter_density(offset_px: np.ndarray) -> np.ndarray:
     return np.where(np.abs(offset_px) < _FILTER_PX / 2, density, 0.0)
 
 
+def _draw(
+    camera: Camera,
+    pixels: np.ndarray,
+    shape: tuple[int, int],
+    offsets: np.ndarray,
+    caster: ScanCaster,
+    scan_from_camera: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Triangles (K * S,) and barycentrics (K * S, 3) that S rays through each of K pixels of a picture of a shape meet,
+    as `ScanCaster.surfaces` has them; None where rays must be cast."""
+    if not caster.opaque:
+        return None
+    number = np.full(shape, -1, np.int32)
+    number.ravel()[pixels] = np.arange(len(pixels))
+    met = caster.nearest_points(camera, scan_from_camera, Pixels(number, offsets=offsets))
+    return None if met is None else (met[0].ravel(), met[1].reshape(-1, 3))
+
+
 def _cast_edges(
     camera: Camera, pixels: np.ndarray, rays: int, caster: ScanCaster, scan_from_camera: np.ndarray
 ) -> Seen:
     offsets = filter_offsets(rays)
     pixel = np.repeat(pixels, rays)
-    directions = _rays(pixels, offsets, camera.width, camera.focal_px, np.array(camera.center_px), scan_from_camera)
-    origins = np.ascontiguousarray(np.broadcast_to(scan_from_camera[:3, 3].astype(np.float32), directions.shape))
-    left = np.full(len(pixel), 1 / rays, np.float32)
-    ray = np.arange(len(pixel))
-    threshold = np.full(len(pixel), _LEAST_ALPHA)
+    drawn = _draw(camera, pixels, camera.shape, offsets, caster, scan_from_camera)
+    if drawn is not None:
+        triangle, weights = drawn
+        hit = triangle >= 0
+        share = np.full(int(hit.sum()), 1 / rays, np.float32)
+        found = pixel[hit], triangle[hit], weights[hit], share
+    else:
+        origins, directions = _rays(camera, pixels, camera.width, offsets, scan_from_camera)
+        ray, triangle, weights, share = _cast_layers(origins, directions, 1 / rays, caster)
+        found = pixel[ray], triangle, weights, share
+    pixel, triangle, weights, share = _merge(*found)
+    return Seen(triangle, weights, pixel, np.arange(len(pixel)), share, taps=1)
+
+
+def _cast_layers(
+    origins: np.ndarray, directions: np.ndarray, whole: float, caster: ScanCaster
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """All surfaces that rays (R, 3) meet until next to nothing of them is left: numbers of rays (K,), ascending,
+    triangles, barycentrics and shares of `whole`."""
+    left = np.full(len(origins), whole, np.float32)
+    ray = np.arange(len(origins))
+    threshold = np.full(len(origins), _LEAST_ALPHA)
     found = []
     for _ in range(_MAX_LAYERS):
         triangle, weights = caster.surfaces(origins[ray], directions[ray], threshold[ray])
         hit = triangle >= 0
         ray, triangle, weights = ray[hit], triangle[hit], weights[hit]
         alpha = caster.alpha_at(triangle, weights).astype(np.float32)
-        found.append((pixel[ray], triangle, weights, left[ray] * alpha))
+        found.append((ray, triangle, weights, left[ray] * alpha))
         left[ray] *= 1 - alpha
-        go_on = left[ray] * rays > _LEAST_LEFT
+        go_on = left[ray] > _LEAST_LEFT * whole
         ray = ray[go_on]
         if ray.size == 0:
             break
         corners = np.asarray(caster.scan.positions)[np.asarray(caster.scan.triangles)[triangle[go_on]]]
         origins[ray] = np.einsum("kc,kcx->kx", weights[go_on], corners) + np.float32(_STEP_M) * directions[ray]
-    pixel, triangle, weights, share = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    if len(found) > 1:
-        order = np.argsort(pixel, kind="stable")
-        pixel, triangle, weights, share = pixel[order], triangle[order], weights[order], share[order]
-    pixel, triangle, weights, share = _merge(pixel, triangle, weights, share)
-    return Seen(triangle, weights, pixel, np.arange(len(pixel)), share, taps=1)
+    ray, triangle, weights, share = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(ray, kind="stable")
+    return ray[order], triangle[order], weights[order], share[order]
+
+
+def _rays(
+    camera: Camera, pixels: np.ndarray, width: int, offsets: np.ndarray, scan_from_camera: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Origins and unit directions (K * S, 3) float32, frame scan, of S rays through each of K pixels of a picture
+    `width` wide."""
+    center = np.array(camera.center_px)
+    directions = _directions(pixels, offsets, width, camera.focal_px, center, scan_from_camera)
+    eye = scan_from_camera[:3, 3].astype(np.float32)
+    return np.ascontiguousarray(np.broadcast_to(eye, directions.shape)), directions
 
 
 @numba.njit(cache=True)
@@ -248,7 +291,7 @@ def _merge(pixel, triangle, weights, share):  # pragma: no cover - compiled
 
 
 @numba.njit(cache=True)
-def _rays(pixels, offsets, width, focal, center, scan_from_camera):  # pragma: no cover - compiled
+def _directions(pixels, offsets, width, focal, center, scan_from_camera):  # pragma: no cover - compiled
     """Unit directions (K * len(offsets), 3) float32, frame scan, pixel by pixel."""
     out = np.empty((len(pixels) * len(offsets), 3), np.float32)
     n = 0
@@ -286,7 +329,7 @@ def _edges(
                     if (di == 0 and dj == 0) or a < 0 or b < 0 or a >= instance.shape[0] or b >= instance.shape[1]:
                         continue
                     kind = 2 if instance[a, b] != instance[i, j] else 0
-                    if not kind:
+                    if not kind and triangle[a, b] != triangle[i, j]:
                         turned = nx * normal[a, b, 0] + ny * normal[a, b, 1] + nz * normal[a, b, 2]
                         u2, v2, z2 = (b + 0.5 - center[0]) / focal, (a + 0.5 - center[1]) / focal, depth[a, b]
                         off = abs(z2 * (u2 * nx + v2 * ny + nz) - plane)

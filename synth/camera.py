@@ -80,16 +80,22 @@ def focal_px_from_35mm(focal_35mm: float, width: int, height: int) -> float:
     return focal_35mm / FULL_FRAME_DIAGONAL_MM * float(np.hypot(width, height))
 
 
+def pixel_slopes(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """x / z (W,) of the pixel centres of each column, and y / z (H,) of each row; float64."""
+    x = (np.arange(camera.width) + 0.5 - camera.center_px[0]) / camera.focal_px
+    y = (np.arange(camera.height) + 0.5 - camera.center_px[1]) / camera.focal_px
+    return x, y
+
+
 def pixel_rays(camera: Camera) -> np.ndarray:
     """Directions through all pixel centres, camera frame, scaled to z = 1: (H, W, 3) float64.
 
     Times planar depth they are the points seen; their lengths turn depth into distance.
     """
-    u = (np.arange(camera.width) + 0.5 - camera.center_px[0]) / camera.focal_px
-    v = (np.arange(camera.height) + 0.5 - camera.center_px[1]) / camera.focal_px
+    x, y = pixel_slopes(camera)
     rays = np.ones((*camera.shape, 3))
-    rays[..., 0] = u[None, :]
-    rays[..., 1] = v[:, None]
+    rays[..., 0] = x
+    rays[..., 1] = y[:, None]
     return rays
 
 

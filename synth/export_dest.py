@@ -29,7 +29,7 @@ EXPORT_FILE = "export.json"
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 
 #: What decides an export's bytes besides the dataset's.
-_TOOLS = ("synth", "numpy", "OpenEXR", "pillow", "pyarrow")
+_TOOLS = ("synth", "numpy", "OpenEXR", "pillow", "pyarrow", "zlib-ng")
 
 
 class Asked(BaseModel):

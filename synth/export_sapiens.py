@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from synth.camera import GL_FROM_CV, Camera
-from synth.codec import png_bytes
 from synth.errors import UserError
 from synth.export_dest import is_there, publish
 from synth.export_job import Job, Made, Portion, portions
 from synth.export_rules import Labelled, find_faults
 from synth.picture import read_picture
+from synth.png import png_bytes
 from synth.recipe import sample_id
 from synth.sample import Sample
 from synth.store import Dataset

@@ -183,5 +183,5 @@ def open_engines(job: Job) -> Engines:
 
 def environment(renderer: Renderer) -> dict[str, str]:
     """The renderer's environment with the encoders' versions: equal environments promise equal bytes."""
-    encoders = {name.lower(): version(name) for name in ("OpenEXR", "pillow")}
+    encoders = {name.lower(): version(name) for name in ("OpenEXR", "zlib-ng")}
     return {"synth": version("synth"), **encoders, **renderer.environment()}

@@ -126,7 +126,7 @@ def test_lineage_says_what_it_is_and_nothing_of_where(people, undisturbed):
         about = json.loads(files["export.json"])
         assert about["asked"]["root"] == dataset.root and about["asked"]["layout"] == layout
         assert about["asked"]["spec_sha256"] == dataset.manifest["spec_sha256"]
-        assert set(about["asked"]["tools"]) == {"synth", "numpy", "OpenEXR", "pillow", "pyarrow"}
+        assert set(about["asked"]["tools"]) == {"synth", "numpy", "OpenEXR", "pillow", "pyarrow", "zlib-ng"}
         assert about["finished"] and about["exported"] == COUNT and about["licences"] == dataset.manifest["licences"]
         licences = files["README.md" if layout == "hf" else "LICENCES.md"].decode()
         assert "RenderPeople terms" in licences and "CC-BY-4.0" in licences and "unknown" in licences

@@ -16,9 +16,13 @@ OURS = Augment(
     resample=0.15, plate=0.5,
 )  # fmt: skip
 
+#: For pictures that are all of one kind, and small models that begin from nothing.
+LIGHT = Augment(zoom=(1.0, 1.4), zoomed=0.5, flip=0.5, turn_deg=10, turned=0.3, colour=0.3)
+
 #: None: pictures as they are, whole in the frame.
 PRESETS: dict[str, Recipe | None] = {
     "ours": partial(augment, how=OURS),
+    "light": partial(augment, how=LIGHT),
     "none": None,
     "official_v1_depth": official_v1_depth,
     "official_v1_normal": official_v1_normal,

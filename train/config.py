@@ -44,7 +44,8 @@ class TrainConfig(BaseModel):
     losses: str = "ours"
     """`ours`, or `official_v1`, `official_v2` for comparison."""
     augment: str = "ours"
-    """What is done to samples: `ours`, `official_v1_depth`, `official_v1_normal`, `official_v2`, `none`."""
+    """What is done to samples: `ours`, `official_v1_depth`, `official_v1_normal`, `official_v2`,
+    `light`, `none`."""
     backgrounds: str | None = None
     """Folder of photos without people, put behind half of the samples; default: the rendered backgrounds."""
     schedule: str = "ours"

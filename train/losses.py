@@ -168,8 +168,10 @@ def _pooled_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _one_minus_cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """(B, 1, H, W)."""
-    return 1 - F.cosine_similarity(_quiet(prediction, mask), _quiet(target, mask), dim=1, eps=1e-6)[:, None]
+    """(B, 1, H, W). As products of sums: on a CPU `F.cosine_similarity` takes four times as long."""
+    p, t = _quiet(prediction, mask), _quiet(target, mask)
+    squares = (p * p).sum(1, keepdim=True).clamp_min(1e-12) * (t * t).sum(1, keepdim=True).clamp_min(1e-12)
+    return 1 - (p * t).sum(1, keepdim=True) * squares.rsqrt()
 
 
 def _safe_sqrt(x: Tensor) -> Tensor:

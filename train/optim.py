@@ -92,8 +92,7 @@ def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], layers: int, sch
 def make_optimizer(model: nn.Module, layers: int, schedule: Schedule) -> torch.optim.AdamW:
     """AdamW over the model's groups; `set_rate` before every step."""
     groups = parameter_groups(model.named_parameters(), layers, schedule)
-    fused = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=fused)
+    return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> float:
