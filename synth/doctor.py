@@ -30,6 +30,7 @@ PACKAGES = {
     "trimesh": ("trimesh", "4.5", None),
     "embreex": ("embreex", "4.4", None),
     "numba": ("numba", "0.60", None),
+    "zlib-ng": ("zlib_ng", "1", None),
     "ray": ("ray", "2.50", None),
     "bpy": ("bpy", "4.5", "4.6"),
 }

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 #: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
 LAYERS = [
-    {"synth.camera", "synth.errors", "synth.sandbox", "synth.scratch", "synth.splits", "renderers.resample"},
-    {"synth.picture", "synth.pool", "synth.recipe"},
+    {"synth.camera", "synth.errors", "synth.png", "synth.sandbox", "synth.scratch", "synth.splits",
+     "renderers.resample"},
+    {"synth.picture", "synth.pool", "synth.recipe", "renderers.raster"},
     {"synth.config"},
     {"synth.sample", "synth.scans", "synth.assets", "synth.backgrounds"},
     {"synth.codec", "synth.randomize", "renderers.base", "renderers.importers", "renderers.raycast",
@@ -55,6 +56,7 @@ ONLY_IN = {
     "safetensors": ("train.checkpoint",),
     "av": ("train.video",),
     "embreex": ("renderers.raycast",),
+    "zlib_ng": ("synth.png",),
     "pyarrow": ("synth.store", "synth.version", "synth.export"),
     "obstore": ("synth.store_bucket",),
     "rerun": ("synth.report_rerun",),

@@ -111,6 +111,17 @@ def test_a_mutation_is_refused_by_name(name):
     assert refusal.value.reason in reasons.split("|")
 
 
+@pytest.mark.parametrize("name", ["normal x flip", "normal y flip", "GL normals", "filtered normals"])
+def test_a_mutation_of_a_subject_so_tall_that_only_strips_are_compared_is_refused_too(name):
+    sample = ball_sample(make_recipe(make_camera(width=384, height=512, focal_px=900.0)))
+    assert np.ptp(np.flatnonzero(sample.mask.any(axis=1))) > 320
+    check(sample, LIMITS)
+    apply, reasons = MUTATIONS[name]
+    with pytest.raises(BadSample) as refusal:
+        check(apply(sample), LIMITS)
+    assert refusal.value.reason in reasons.split("|")
+
+
 def test_magenta_is_refused():
     sample = ball_sample()
     rgb = sample.rgb.copy()

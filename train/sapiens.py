@@ -107,7 +107,7 @@ class SapiensBackbone(nn.Module):
         """Fresh weights from torch's generator; positions as the masked autoencoder fixes them (sines of both axes)."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.xavier_uniform_(module.weight.flatten(1))
                 nn.init.zeros_(module.bias)
         self.pos_embed.copy_(_sine_positions(self.grid, self.pos_embed.shape[2]))
 
