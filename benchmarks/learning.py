@@ -4,10 +4,10 @@
 
 For each task and each number of training samples a `tiny` model is trained from fresh weights through `synth train`'s
 own loop, for the same number of steps but at most 40 epochs, and its weights of the best validation are evaluated on
-split `test` as `synth eval` does. The baselines (`learning_baselines.py`) know the labels of the whole training split and nothing of
-the picture. Runs that are done are not done again. Prints tables, writes `learning.json`, `learning.svg` and
-`learning.jpg` (the first test sample of each person, with the first seed's models of the largest size).
-Exit 1 when the largest size misses MOST.
+split `test` as `synth eval` does. Seeds after the first are for the largest set alone. The baselines
+(`learning_baselines.py`) know the labels of the whole training split and nothing of the picture. Runs that are done are
+not done again. Prints tables, writes `learning.json`, `learning.svg` and `learning.jpg` (the first test sample of each
+person, with the first seed's models of the largest size). Exit 1 when the largest size misses MOST.
 """
 
 import argparse
@@ -66,15 +66,20 @@ def main() -> int:
         found["baselines"][task] = {
             name: error_of(dataset, task, baseline) for name, baseline in BASELINES[task].items()
         }
-        for seed in arguments.seeds:
-            for samples in arguments.sizes:
-                run = learn(arguments, dataset, task, samples, seed)
-                found["runs"].append(run)
-                print(f"{task}, {samples} samples, seed {seed}: {run['error']:.4f} in {run['core_s']:.0f} core-seconds")
+        for samples, seed in runs_of(arguments):
+            run = learn(arguments, dataset, task, samples, seed)
+            found["runs"].append(run)
+            print(f"{task}, {samples} samples, seed {seed}: {run['error']:.4f} in {run['core_s']:.0f} core-seconds")
     (arguments.out / "learning.json").write_text(json.dumps(found, indent=1) + "\n")
     (arguments.out / "learning.svg").write_text(curve(found, MOST))
     write_predictions(arguments, dataset)
     return report(found)
+
+
+def runs_of(arguments: argparse.Namespace) -> list[tuple[int, int]]:
+    """(samples, seed) of each: the smaller sets with the first seed alone."""
+    small = [(samples, arguments.seeds[0]) for samples in arguments.sizes if samples < max(arguments.sizes)]
+    return [*small, *((max(arguments.sizes), seed) for seed in arguments.seeds)]
 
 
 def learn(arguments: argparse.Namespace, dataset: Dataset, task: str, samples: int, seed: int) -> dict:
@@ -95,8 +100,8 @@ def learn(arguments: argparse.Namespace, dataset: Dataset, task: str, samples: i
 def config_of(arguments: argparse.Namespace, task: str, samples: int, seed: int) -> TrainConfig:
     """The same for every size but for the steps; chosen on split val.
 
-    fp32: without matrix units for it bfloat16 is the slower one on a CPU. SiLog: from fresh weights our depth loss, blind
-    to the prediction's own scale, was still at the constant's error after 350 steps.
+    fp32: without matrix units for it bfloat16 is the slower one on a CPU. SiLog: from fresh weights our depth loss,
+    blind to the prediction's own scale, was still at the constant's error after 350 steps.
     """
     steps = min(arguments.steps, _MOST_EPOCHS * samples // _BATCH)
     return TrainConfig(
@@ -138,7 +143,7 @@ def write_predictions(arguments: argparse.Namespace, dataset: Dataset) -> None:
     shown = list(first_of_each(dataset, split_positions(dataset, "test"), _PICTURED))
     maps = {}
     for task in ("normal", "depth"):
-        predictor = predictor_of(find_weights(folder_of(arguments, task, arguments.sizes[-1], arguments.seeds[0])))
+        predictor = predictor_of(find_weights(folder_of(arguments, task, max(arguments.sizes), arguments.seeds[0])))
         maps[task] = list(predictor.predict((example.rgb for example in shown), 8))
     both = [Maps(normal=n.normal, depth=d.depth) for n, d in zip(maps["normal"], maps["depth"], strict=True)]
     write_panel(arguments.out / "learning.jpg", shown, both, height=dataset.read(0).rgb.shape[0])

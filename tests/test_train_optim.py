@@ -54,6 +54,7 @@ def test_rates_over_time():
 def test_rates_reach_the_groups():
     model = build_model(ARCHS["tiny"], "depth")
     schedule = Schedule(lr=1.0, warmup=0, layer_decay=0.5)
-    optimizer = make_optimizer(model, 6, schedule)
+    layers = ARCHS["tiny"].layers
+    optimizer = make_optimizer(model, layers, schedule)
     assert set_rate(optimizer, schedule, 0, 10) == 1.0
-    assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.5**k for k in range(7, -1, -1)]
+    assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.5**k for k in range(layers + 1, -1, -1)]
