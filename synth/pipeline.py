@@ -61,7 +61,7 @@ def render_dataset(
     ended or replaced; they do not hold in this process. on_event: see `synth.pipeline_ray.render_on_ray`.
     Raises TooManyRefused; a KeyboardInterrupt passes through with everything staged kept.
     """
-    tally = Tally()
+    tally = Tally(scans=len(job.library.scans))
     for _ in range(_ROUNDS):
         workers = (places.workers or _MANY) if places else 0
         tasks = deal_tasks(plan.units, plan.staged, len(job.library.scans), job.seed, workers)

@@ -28,7 +28,9 @@ class Tally:
     flags: Counter = field(default_factory=Counter)
     by_scan: dict[str, tuple[int, float]] = field(default_factory=dict)
     """(images, core-seconds) of images of one subject, by scan_id."""
-    _recent: deque = field(default_factory=lambda: deque(maxlen=_WINDOW))
+    scans: int = 1
+    """How many scans the run draws from."""
+    _recent: deque[tuple[tuple[str, ...], bool]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
     def add(self, fate: Fate) -> None:
         """Counts a fate."""
@@ -37,23 +39,32 @@ class Tally:
         self.core_seconds += fate.seconds
         self.size += fate.size
         self.made += fate.staged
-        self._recent.append(bool(fate.refused))
+        self._recent.append((fate.scans, bool(fate.refused)))
         if len(fate.scans) == 1:
             count, seconds = self.by_scan.get(fate.scans[0], (0, 0.0))
             self.by_scan[fate.scans[0]] = (count + 1, seconds + fate.seconds)
 
     def stop_if_refused(self, fate: Fate, max_refused: float) -> None:
-        """Raises TooManyRefused when the latest index ran out of attempts or refusals are too frequent."""
+        """Raises TooManyRefused when the latest index ran out of attempts or refusals are too frequent.
+
+        Work goes scan by scan, so that a head without a back may be most of the latest images: of several scans the one
+        refused most often is left out.
+        """
         if not fate.staged:
             _, reason, detail = fate.refused[-1]
             raise TooManyRefused(
                 f"image {fate.index}: all {len(fate.refused)} attempts refused, the last as {reason} ({detail}); "
                 f"refused so far: {self.histogram()}"
             )
-        share = sum(self._recent) / max(len(self._recent), _FEWEST)
+        if not fate.refused:
+            return
+        had = Counter(scans for scans, refused in self._recent if refused)
+        worst = had.most_common(1)[0][0] if had and self.scans > 1 else None
+        judged = [refused for scans, refused in self._recent if scans != worst]
+        share = sum(judged) / max(len(judged), _FEWEST)
         if share > max_refused:
             raise TooManyRefused(
-                f"{share:.0%} of the last {len(self._recent)} images had refusals (--max-refused {max_refused}): "
+                f"{share:.0%} of the last {len(judged)} images had refusals (--max-refused {max_refused}): "
                 f"{self.histogram()}"
             )
 

@@ -148,6 +148,23 @@ def test_too_large_a_share_of_refusals_stops_the_run():
 
 
 @pytest.mark.ray
+def test_one_scan_that_is_refused_often_stops_no_run_of_several_but_two_do():
+    def tally_of(scans: int, *often: str) -> None:
+        tally = Tally(scans=scans)
+        for index in range(400):
+            scan = ("open", "cut", "whole", "other")[index // 100]
+            refused = ((0, "back_faces", ""),) if scan in often and index % 2 else ()
+            fate = Fate(index, True, refused, (), 1.0, scans=(scan,))
+            tally.add(fate)
+            tally.stop_if_refused(fate, 0.2)
+
+    tally_of(4, "open")
+    with pytest.raises(TooManyRefused, match="back_faces"):
+        tally_of(4, "open", "cut")
+    with pytest.raises(TooManyRefused, match="back_faces"):
+        tally_of(1, "open")
+
+
 def test_ray_workers_give_the_same_bytes_as_none(job, tmp_path, monkeypatch):
     """In a folder that holds modules of our packages' names, which Ray would put first on its workers' path."""
     trap = tmp_path / "trap"
