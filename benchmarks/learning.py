@@ -100,13 +100,12 @@ def learn(arguments: argparse.Namespace, dataset: Dataset, task: str, samples: i
 def config_of(arguments: argparse.Namespace, task: str, samples: int, seed: int) -> TrainConfig:
     """The same for every size but for the steps; chosen on split val.
 
-    fp32: without matrix units for it bfloat16 is the slower one on a CPU. SiLog: from fresh weights our depth loss,
-    blind to the prediction's own scale, was still at the constant's error after 350 steps.
+    fp32: without matrix units for it bfloat16 is the slower one on a CPU.
     """
     steps = min(arguments.steps, _MOST_EPOCHS * samples // _BATCH)
     return TrainConfig(
         task=task, data=arguments.data, arch="tiny", size=SIZE, steps=steps, batch=_BATCH, samples=samples,
-        losses="official_v1" if task == "depth" else "ours", augment="light", schedule="scratch", warmup=150, seed=seed,
+        losses="ours", augment="light", schedule="scratch", warmup=150, seed=seed,
         ema=0.99, precision="fp32", threads=1, save_every=200, validate_every=max(1, steps // 8), validate_samples=150,
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def colours(
     if not pictures and scan.colors is not None:
         _vertex_colours(out, triangle, weights, np.asarray(scan.colors), linear_codes())
         return out
-    material = np.asarray(scan.material)[triangle] if len(facts) > 1 else np.zeros(1)
+    material = np.asarray(scan.material)[triangle] if len(facts) > 1 else np.zeros(1, int)
     for k in np.unique(material):
         of_k = np.flatnonzero(material == k) if len(facts) > 1 else np.arange(len(triangle))
         if k not in pictures:
