@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="stop when more of the last 500 images had refusals (default: 0.2)",
+        help="stop when more of the last 500 images had refusals, the worst of several scans left out (default: 0.2)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="render nothing and exit 1 if any scan or background is refused"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synth.camera import GL_FROM_CV, Camera, cropped, matrix4, z_from_distance
-from synth.sample import angles_to_depth_deg, subject_window
+from synth.sample import angles_to_depth_deg, strips, subject_window
 
 #: Fewer mask pixels are dropped by v2; none at all raise IndexError in v1's bounding box and end the worker.
 LEAST_PIXELS = 16
@@ -224,21 +224,12 @@ def _angle_deg(it: Labelled, signs=(1, 1, 1), is_distance: bool = False) -> floa
         return None
     camera, to_ours = it.camera(), np.diag(signs) @ GL_FROM_CV[:3, :3]
     angles = []
-    for window in _bands(it.mask > 0):
+    for window in strips(subject_window(it.mask > 0), _BANDS, _BAND_ROWS, 2 * _BANDS * _BAND_ROWS):
         band, mask = cropped(camera, window), it.mask[window] > 0
         depth = z_from_distance(band, it.depth[window]) if is_distance else it.depth[window]
         angles.append(angles_to_depth_deg(band, mask, np.where(mask, depth, np.inf), it.normal[window] @ to_ours))
     found = np.concatenate(angles)
     return float(np.median(found)) if found.size else None
-
-
-def _bands(mask: np.ndarray) -> list[tuple[slice, slice]]:
-    """Windows that hold the mask, or evenly spread strips of it: a median needs no more, and costs a fifth."""
-    rows, columns = subject_window(mask)
-    if rows.stop - rows.start <= 2 * _BANDS * _BAND_ROWS:
-        return [(rows, columns)]
-    starts = np.linspace(rows.start, rows.stop - _BAND_ROWS, _BANDS).astype(int).tolist()
-    return [(slice(start, start + _BAND_ROWS), columns) for start in starts]
 
 
 #: Rule: (what finds it, what official training does with it). Of arrays that other rules take for granted:

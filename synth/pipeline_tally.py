@@ -59,7 +59,7 @@ class Tally:
         if not fate.refused:
             return
         had = Counter(scans for scans, refused in self._recent if refused)
-        worst = had.most_common(1)[0][0] if had and self.scans > 1 else None
+        worst = had.most_common(1)[0][0] if self.scans > 1 else None
         judged = [refused for scans, refused in self._recent if scans != worst]
         share = sum(judged) / max(len(judged), _FEWEST)
         if share > max_refused:

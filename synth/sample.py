@@ -147,15 +147,25 @@ def normal_error_deg(sample: Sample) -> np.ndarray:
 
     Flips and swapped axes show here though every normal is unit and faces the camera.
     """
-    rows, columns = subject_window(sample.mask)
-    tall = rows.stop - rows.start
-    of_rows, every = (tall, max(tall, 1)) if tall <= _ALL_ROWS else (_STRIP_ROWS, _STRIP_EVERY)
-    angles = [np.zeros(0)]
-    for top in range(rows.start, rows.stop, every):
-        strip = slice(top, min(top + of_rows, rows.stop)), columns
-        camera = cropped(sample.recipe.camera, strip)
-        angles.append(angles_to_depth_deg(camera, sample.mask[strip], sample.depth_m[strip], sample.normal[strip]))
+    window = subject_window(sample.mask)
+    count = -(-(window[0].stop - window[0].start) // _STRIP_EVERY)
+    angles = [
+        angles_to_depth_deg(
+            cropped(sample.recipe.camera, strip), sample.mask[strip], sample.depth_m[strip], sample.normal[strip]
+        )
+        for strip in strips(window, count, _STRIP_ROWS, _ALL_ROWS)
+    ]
     return np.concatenate(angles)
+
+
+def strips(window: tuple[slice, slice], count: int, rows: int, most: int) -> list[tuple[slice, slice]]:
+    """`count` windows of so many rows, evenly spread over one; that one where it has at most `most` rows. A median over
+    them tells as much as over all."""
+    of_rows, columns = window
+    if of_rows.stop - of_rows.start <= most:
+        return [window]
+    starts = np.linspace(of_rows.start, of_rows.stop - rows, count).astype(int).tolist()
+    return [(slice(start, start + rows), columns) for start in starts]
 
 
 def angles_to_depth_deg(camera: Camera, mask: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> np.ndarray:
