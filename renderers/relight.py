@@ -5,6 +5,7 @@ lights by shadow rays of their own, for matte surfaces: docs/relight.md says wha
 film are those of every engine (`renderers.frame`).
 """
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from synth.scans import PreparedScan, load_prepared
 
 #: Panoramas kept taken apart: 1.5 MB each.
 _MOST_BACKGROUNDS = 64
+#: Light of so many times white is seen in a pixel of which it has a hundredth.
+_BRIGHT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,10 @@ class RelightRenderer:
         light = turn_light(sky, recipe.background.yaw_deg, world_from_scan, self._directions)
         relit = Relit(loaded.transport, light, self._directions)
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
-        seen = see_surfaces(camera, labels, loaded.caster, loaded.transport.part, scan_from_camera, window)
+        seen = see_surfaces(
+            camera, labels, loaded.caster, loaded.transport.part, scan_from_camera, window,
+            functools.partial(self._find_bright, recipe),
+        )  # fmt: skip
         points = Points(np.concatenate([s.triangle for s in seen]), np.concatenate([s.weights for s in seen]))
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
         out = np.zeros((*camera.shape, 4), np.float32)
@@ -122,6 +128,13 @@ class RelightRenderer:
             _add(out.reshape(-1, 4), some.pixel, some.sample, some.share, colour, mine)
             first += len(some.triangle)
         return out
+
+    def _find_bright(self, recipe: SceneRecipe, rim: np.ndarray) -> np.ndarray:
+        """Of pixels (H, W) bool those before what is far brighter than white, which no photo is."""
+        if recipe.background.plate is not None:
+            return np.zeros_like(rim)
+        light = render_background(recipe, self._load_background(recipe).panorama, self._background_store, rim)
+        return rim & (light.max(axis=-1) * 2.0**recipe.film.exposure_ev > _BRIGHT)
 
     def _load_scan(self, key: str) -> _Loaded:
         if self._loaded is None or self._loaded.key != key:

@@ -19,8 +19,10 @@ _SAME_M = 2e-6
 #: Normals are rounded to this when nodes are compared.
 _SAME_NORMAL = 0.01
 #: Rows that a node takes its light from, where there are fewer rows than nodes; and how many edges of a cluster's cube
-#: a right angle between normals is worth.
-_BLENDED, _NORMAL_EDGES = 4, 1.5
+#: a right angle between normals is worth, and the whole sky against none of it.
+_BLENDED, _NORMAL_EDGES, _OPEN_EDGES = 4, 1.5, 4.0
+#: A node that sees less of the sky than this is never in one cluster with others.
+_HIDDEN = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,20 +102,27 @@ def triangle_of(nodes: Nodes, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return triangle, _weights(nodes.level[triangle], nodes.sample[some] - nodes.start[triangle])
 
 
-def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which nodes stand for all (R,), and of which of them, numbered by row, every node takes how much.
+def every_row(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `choose_rows` returns where every node stands for itself."""
+    every = np.arange(count, dtype=np.int32)
+    return every, every[:, None], np.ones((count, 1), np.float32)
 
-    Every node for itself while there are no more than `most`. Else one of each small cube and side, and each node takes
-    from the `_BLENDED` nearest in place and direction, less from the farther, nothing from the last: so that what is
-    taken changes smoothly. Returns also rows (N, B) int32, the nearest first, and shares (N, B) float32.
+
+def choose_rows(
+    nodes: Nodes, open_sky: np.ndarray, size_m: float, most: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which nodes stand for all (R,), no more than `most`, and of which of them every node takes how much.
+
+    One of each small cube, side and openness stands for the others, and each node takes from the `_BLENDED` nearest in
+    place, direction and openness, less from the farther, nothing from the last: so that what is taken changes smoothly,
+    and a lid takes none of its light from the eye that lies in the dark right behind it.
+
+    open_sky: (N,) float32, share of a uniform sky's light that reaches a node. Returns chosen nodes (R,) int32, by
+    their numbers rows (N, B) int32, the nearest first, and shares (N, B) float32.
     """
-    count = len(nodes.position)
-    if count <= most:
-        every = np.arange(count, dtype=np.int32)
-        return every, every[:, None], np.ones((count, 1), np.float32)
     edge = size_m / np.sqrt(most)
     while True:
-        cluster = cluster_places(nodes.position, nodes.normal, edge)
+        cluster = cluster_places(nodes.position, nodes.normal, edge, open_sky > _HIDDEN)
         if cluster.max() < most:
             break
         edge *= 1.1
@@ -121,7 +130,8 @@ def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.
     middle = np.stack([np.bincount(cluster, nodes.position[:, x]) / members for x in range(3)], axis=1)
     order = np.lexsort((np.linalg.norm(nodes.position - middle[cluster], axis=1), cluster))
     chosen = order[np.cumsum(members) - members]
-    places = np.concatenate([nodes.position / edge, nodes.normal * _NORMAL_EDGES], axis=1)
+    unlike = [nodes.normal * _NORMAL_EDGES, open_sky[:, None] * _OPEN_EDGES]
+    places = np.concatenate([nodes.position / edge, *unlike], axis=1)
     distance, nearest = cKDTree(places[chosen]).query(places, _BLENDED + 1)
     share = (1 - distance[:, :-1] / np.maximum(distance[:, -1:], 1e-9)) ** 2
     share[share.sum(axis=1) <= 0] = 1
@@ -129,12 +139,17 @@ def choose_rows(nodes: Nodes, size_m: float, most: int) -> tuple[np.ndarray, np.
     return chosen.astype(np.int32), nearest[:, :-1].astype(np.int32), share.astype(np.float32)
 
 
-def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float) -> np.ndarray:
-    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign."""
+def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float, kind: np.ndarray | None = None) -> np.ndarray:
+    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign.
+
+    kind: (K,) bool, what else they share.
+    """
     axis = np.argmax(np.abs(normal), axis=1)
     side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)
     key = ((cube[:, 0] * (cube[:, 1].max() + 1) + cube[:, 1]) * (cube[:, 2].max() + 1) + cube[:, 2]) * 6 + side
+    if kind is not None:
+        key = key * 2 + kind
     return np.unique(key, return_inverse=True)[1].reshape(-1)
 
 

@@ -20,6 +20,7 @@ from renderers.relight_nodes import (
     choose_levels,
     choose_rows,
     cluster_places,
+    every_row,
     find_parts,
     longest_edges,
     steepest,
@@ -29,7 +30,7 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 7
+TRANSPORT_VERSION = 8
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
 STRIDE = 3
@@ -37,6 +38,8 @@ STRIDE = 3
 _LIFT = 1e-4
 #: Directions that tell how open nodes are to the sky.
 _FEW_DIRECTIONS = 256
+#: And those of all nodes of a scan that has too many.
+_FEWER_DIRECTIONS = 64
 #: Triangles are divided once more where the open share changes by more than this from a node to the next, so many times
 #: at most, down to this part of the spacing.
 _STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
@@ -95,7 +98,7 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     few = Directions(_FEW_DIRECTIONS).unit.astype(np.float32)
     lift, size = np.float32(_LIFT * scan.facts.height_m), np.sqrt(_area(scan))
     nodes = _choose_nodes(scan, caster, lift, few)
-    chosen, blend_row, blend_share = choose_rows(nodes, size, _MOST_ROWS)
+    chosen, blend_row, blend_share = _choose_rows(nodes, caster, lift, size)
     position, normal = nodes.position[chosen], nodes.normal[chosen]
     behind = np.flatnonzero(_open_share(position - lift * normal, -normal, caster, few) > 0)
     back = np.full(len(chosen), -1, np.int32)
@@ -157,6 +160,17 @@ def _choose_nodes(scan: PreparedScan, caster: ScanCaster, lift: np.float32, few:
             break
         nodes = build_nodes(scan, np.where(finer, 2 * nodes.level, nodes.level).astype(np.uint8))
     return nodes
+
+
+def _choose_rows(
+    nodes: Nodes, caster: ScanCaster, lift: np.float32, size: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every node for itself while they are few; see `renderers.relight_nodes.choose_rows`."""
+    if len(nodes.position) <= _MOST_ROWS:
+        return every_row(len(nodes.position))
+    fewer = Directions(_FEWER_DIRECTIONS).unit.astype(np.float32)
+    open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, fewer)
+    return choose_rows(nodes, open_sky, size, _MOST_ROWS)
 
 
 def _open_share(origin: np.ndarray, normal: np.ndarray, caster: ScanCaster, unit: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ The label's own hit serves inside of surfaces. Where the eight neighbours of a p
 half transparent, rays are cast, spread as Cycles' pixel filter spreads its paths.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,10 @@ from renderers.raycast import Labels, ScanCaster
 from renderers.relight_pixels import count, find_edges, merge, ray_directions, spread
 from synth.camera import Camera
 
-#: Rays of a pixel at an edge: within the subject, and at its rim, where the background may be far brighter.
-EDGE_RAYS = {1: 8, 2: 16}
+#: Rays of a pixel at an edge: within the subject, at its rim, and at its rim before what is far brighter than white,
+#: where one ray more or less is seen.
+_WITHIN, _RIM, _BRIGHT_RIM = 1, 2, 3
+EDGE_RAYS = {_WITHIN: 8, _RIM: 16, _BRIGHT_RIM: 128}
 #: Full width of Cycles' Blackman-Harris pixel filter, pixels: twice what Blender calls its width, 1.5 by default.
 _FILTER_PX = 3.0
 #: Fewer pixels than this for each triangle seen are too few for one sample a pixel.
@@ -52,17 +55,21 @@ def see_surfaces(
     part: np.ndarray,
     scan_from_camera: np.ndarray,
     window: tuple[slice, slice],
+    find_bright: Callable[[np.ndarray], np.ndarray] = np.zeros_like,
 ) -> list[Seen]:
-    """The samples of pixels inside of surfaces, of those at edges within the subject, and of those at its rim.
+    """The samples of pixels inside of surfaces, of those at edges within the subject, at its rim, and at its rim before
+    bright light.
 
-    part (T,): triangles of one number continue each other. Inside there is one sample a pixel, in its centre; where
-    triangles are as small as pixels, one at each corner besides, and a pixel takes from all around.
+    part (T,): triangles of one number continue each other. find_bright: of pixels (H, W) bool, those that lie before
+    what is far brighter than white. Inside there is one sample a pixel, in its centre; where triangles are as small as
+    pixels, one at each corner besides, and a pixel takes from all around.
     """
     edge = find_edges(
         labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part,
         camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
+    edge[find_bright(edge == _RIM)] = _BRIGHT_RIM
     inside = np.flatnonzero((labels.instance > 0) & (edge == 0))
     triangle, weights = labels.triangle.ravel()[inside], labels.weights.reshape(-1, 3)[inside]
     if len(inside) < _FINE * count(triangle, len(caster.scan.triangles)):
@@ -70,7 +77,8 @@ def see_surfaces(
     else:
         whole = Seen(triangle, weights, inside, np.arange(len(inside)), np.ones(len(inside), np.float32), taps=4)
     edges = [
-        _cast_edges(camera, np.flatnonzero(edge == kind), EDGE_RAYS[kind], caster, scan_from_camera) for kind in (1, 2)
+        _cast_edges(camera, np.flatnonzero(edge == kind), rays, caster, scan_from_camera)
+        for kind, rays in EDGE_RAYS.items()
     ]
     return [whole, *edges]
 

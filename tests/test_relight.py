@@ -1,6 +1,7 @@
 """Relight against closed form: skies whose light on a plane, a ball and a bowl is known; veils, walls, edges."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from worlds import make_camera
 from renderers.raycast import ScanCaster, cast_labels
 from renderers.relight_directions import Directions
 from renderers.relight_light import LIGHT_RAYS, solid_angles, take_apart, texel_directions, turn_light
-from renderers.relight_nodes import find_parts
+from renderers.relight_nodes import Nodes, choose_rows, find_parts
 from renderers.relight_relit import Relit
 from renderers.relight_shade import Points, irradiance
 from renderers.relight_transport import DIRECTIONS, build_transport
@@ -246,6 +247,22 @@ def test_a_wall_shadows_the_sun_where_geometry_says():
     assert np.abs(got[x > edge + 0.05]).max() < 0.02 * full
 
 
+def test_a_lid_takes_no_light_from_the_dark_right_behind_it():
+    y, z = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(0, 1, 40)], indexing="ij"))
+    lid, behind = (np.stack([np.full(len(y), x), y, z], axis=1) for x in (0.0, -0.001))
+    position = np.concatenate([lid, behind]).astype(np.float32)
+    normal = np.broadcast_to(np.array([1, 0, 0], np.float32), position.shape)
+    open_sky = np.repeat(np.array([1.0, 0.0], np.float32), len(lid))
+    nodes = Nodes(position, normal, *4 * [np.zeros(0, np.int64)])
+    chosen, row, share = choose_rows(nodes, open_sky, size_m=1.0, most=400)
+    assert 100 < len(chosen) <= 400
+    np.testing.assert_allclose(share.sum(axis=1), 1, rtol=1e-5)
+    light = (open_sky[chosen][row] * share).sum(axis=1)
+    np.testing.assert_allclose(light, open_sky, atol=1e-6)
+    blind = choose_rows(nodes, np.full_like(open_sky, 0.5), size_m=1.0, most=400)
+    assert np.abs((open_sky[blind[0]][blind[1]] * blind[2]).sum(axis=1) - open_sky).max() > 0.3
+
+
 def test_edges_cover_pixels_as_cycles_filter_does():
     offsets = filter_offsets(4096)
     assert np.abs(offsets.mean(axis=0)).max() < 1e-3
@@ -276,6 +293,27 @@ def test_shares_of_a_card_add_up_to_its_coverage():
     (x, y) = project(camera, corners)[0].T
     area = 0.5 * abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
     assert abs(cover.sum() / area - 1) < 0.003
+
+
+def test_a_rim_before_bright_light_gets_more_rays():
+    camera = make_camera()
+    caster = ScanCaster(card())
+    labels = cast_labels(camera, [(caster, np.eye(4))])
+    window = (slice(0, camera.height), slice(0, camera.width))
+    left = np.arange(camera.width) < camera.width // 2
+    see = functools.partial(
+        see_surfaces, camera, labels, caster, find_parts(caster.scan), np.array(camera.world_from_camera), window
+    )
+    rim = see()[2]
+    _, _, dim, bright = see(lambda pixels: pixels & left)
+    assert set(rim.pixel) <= set(dim.pixel) | set(bright.pixel)
+    assert left[bright.pixel % camera.width].all() and not left[dim.pixel % camera.width].any()
+    assert len(set(dim.pixel)) > 30 and len(set(bright.pixel)) > 30
+    # Coverage in steps of a ray's share.
+    for seen, rays in ((dim, 16), (bright, 128)):
+        cover = np.bincount(seen.pixel, seen.share) * rays
+        np.testing.assert_allclose(cover, np.round(cover), atol=1e-3)
+    assert (np.round(np.bincount(bright.pixel, bright.share) * 128) % 8).any()
 
 
 def test_where_triangles_are_smaller_than_pixels_a_pixel_takes_from_around_its_centre():
@@ -319,7 +357,7 @@ def test_what_lies_flat_on_another_thing_has_an_edge():
     caster = ScanCaster(scan)
     labels = cast_labels(camera, [(caster, np.eye(4))])
     window = (slice(0, camera.height), slice(0, camera.width))
-    _, within, _ = see_surfaces(camera, labels, caster, find_parts(scan), np.array(camera.world_from_camera), window)
+    _, within, *_ = see_surfaces(camera, labels, caster, find_parts(scan), np.array(camera.world_from_camera), window)
     around = project(camera, np.array(small))[0]
     length = np.linalg.norm(around - np.roll(around, 1, axis=0), axis=1).sum()
     assert length < len(set(within.pixel)) < 3.5 * length

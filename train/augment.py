@@ -102,7 +102,7 @@ def resample(arrays: Arrays, size: tuple[int, int], picture_from_frame: np.ndarr
     """The sample as the frame sees it. picture_from_frame: (3, 3) similarity, perhaps mirrored."""
     if arrays.rgb.shape[-2:] == torch.Size(size) and np.array_equal(picture_from_frame, np.eye(3)):
         return arrays
-    step = math.sqrt(abs(np.linalg.det(picture_from_frame[:2, :2])))
+    step = math.hypot(*picture_from_frame[:2, 0])
     colour = sample_colour(torch.cat([arrays.rgb, arrays.alpha * 255]), size, picture_from_frame, step)
     stored = Labels(arrays.mask, arrays.depth, arrays.normal, arrays.trust)
     labels = sample_labels(stored, float(arrays.K[0, 0]), size, picture_from_frame, step)
@@ -143,7 +143,8 @@ def _window(centre: tuple[float, float], size: tuple[int, int], step: float, tur
 
 def _move_lens(K: Tensor, picture_from_frame: np.ndarray, step: float) -> Tensor:
     """K of the frame: focal length in its pixels, principal point where the picture's has gone."""
-    centre = np.linalg.solve(picture_from_frame, np.array([K[0, 2], K[1, 2], 1.0]))
+    moved_px = np.array([K[0, 2], K[1, 2]]) - picture_from_frame[:2, 2]
+    centre = picture_from_frame[:2, :2].T @ moved_px / step**2
     moved = torch.eye(3, dtype=torch.float64)
     moved[0, 0], moved[1, 1] = K[0, 0] / step, K[1, 1] / step
     moved[0, 2], moved[1, 2] = centre[0], centre[1]

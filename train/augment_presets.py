@@ -17,7 +17,7 @@ OURS = Augment(
 )  # fmt: skip
 
 #: For pictures that are all of one kind, and small models that begin from nothing.
-LIGHT = Augment(zoom=(1.0, 1.4), zoomed=0.5, flip=0.5, turn_deg=10, turned=0.3, colour=0.3)
+LIGHT = Augment(flip=0.5, colour=0.3)
 
 #: None: pictures as they are, whole in the frame.
 PRESETS: dict[str, Recipe | None] = {

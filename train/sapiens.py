@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 PATCH = 16
+#: Of fresh attention, the gains of queries and keys, and of values and their projection.
+_QUERY_GAIN, _VALUE_GAIN = 1.1, 0.7
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class SapiensSpec:
     depth_channels: int = 384
     normal_channels: int = 768
     size: tuple[int, int] = (1024, 768)
+    dropout: float = 0.1
+    """Of the channels before the last convolution."""
 
 
 class Attention(nn.Module):
@@ -41,6 +45,21 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)  # each (B, heads, N, c)
         x = F.scaled_dot_product_attention(q, k, v)
         return self.proj(x.transpose(1, 2).reshape(b, n, c))
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Fresh weights that look like trained ones: tokens attend to their like, what they take is turned against them.
+
+        Few samples then teach as much as twice as many (docs/training.md). Source: Trockman and Kolter 2023, Mimetic
+        initialization of self-attention layers; here with orthogonal matrices, without noise.
+        """
+        dim = self.proj.in_features
+        query, key, value = self.qkv.weight.view(3, dim, dim)
+        for rows in range(0, dim, dim // self.heads):
+            part = slice(rows, rows + dim // self.heads)
+            key[part] = nn.init.orthogonal_(query[part], gain=_QUERY_GAIN)
+        nn.init.orthogonal_(value, gain=_VALUE_GAIN)
+        self.proj.weight.copy_(-value.T)
 
 
 class FeedForward(nn.Module):
@@ -109,6 +128,8 @@ class SapiensBackbone(nn.Module):
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight.flatten(1))
                 nn.init.zeros_(module.bias)
+        for layer in self.layers:
+            layer.attn.initialise()
         self.pos_embed.copy_(_sine_positions(self.grid, self.pos_embed.shape[2]))
 
 
@@ -121,7 +142,7 @@ class DepthHead(nn.Module):
         self.conv_seg = nn.Conv2d(channels, 1, 1)
         self.deconv_layers = _deconvolutions(spec.dim, channels, 4)
         self.conv_layers = _convolutions(channels, 2)
-        self.dropout = nn.Dropout2d(0.1)
+        self.dropout = nn.Dropout2d(spec.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_seg(self.dropout(self.conv_layers(self.deconv_layers(x))))
@@ -136,7 +157,7 @@ class NormalHead(nn.Module):
         self.conv_seg = nn.Conv2d(channels, 3, 1)
         self.deconv_layers = _deconvolutions(spec.dim, channels, 3)
         self.conv_layers = _convolutions(channels, 3)
-        self.dropout = nn.Dropout2d(0.1)
+        self.dropout = nn.Dropout2d(spec.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_seg(self.dropout(self.conv_layers(self.deconv_layers(x))))
