@@ -141,6 +141,22 @@ def test_official_normal_losses_pool_over_the_batch():
     assert float(losses.cosine(p, t, mask)) == pytest.approx(1 / 2)
 
 
+def test_fitted_depth_is_what_least_squares_leaves():
+    labels = make_labels()
+    torch.manual_seed(0)
+    prediction = 3 - 2 * labels.depth + 0.3 * torch.randn(labels.depth.shape)
+    left = []
+    for p, t, m in zip(-prediction, labels.depth, labels.mask, strict=True):
+        columns = torch.stack([p[m], torch.ones_like(p[m])], dim=1).double()
+        fit = columns @ torch.linalg.lstsq(columns, t[m, None].double()).solution
+        left.append(((fit[:, 0] - t[m]).pow(2).mean() / t[m].double().var(correction=0)).sqrt())
+    found = losses.depth_fitted(-prediction, labels.depth, labels.mask)
+    assert found.item() == pytest.approx(torch.stack(left).mean().item(), abs=1e-4) and 0.1 < found < 0.9
+    assert (
+        losses.depth_fitted(prediction, labels.depth, labels.mask) > 1
+    )  # near and far exchanged is worse than nothing
+
+
 def test_our_depth_is_blind_to_scale_and_shift_and_to_nothing_else():
     labels = make_labels()
     for preset_scale, shift in ((3.0, -2.0), (0.1, 4.0)):

@@ -74,6 +74,20 @@ def depth_gradient(prediction: Tensor, target: Tensor, mask: Tensor, scales: int
     return total / scales
 
 
+def depth_fitted(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Root of the squared error that is left after the scale and shift which fit an image's prediction best, over the
+    target's own deviation: sqrt(1 - r |r|), r their correlation; mean over images. 0 for an image of one depth.
+
+    Source: Ranftl et al. 2020 (MiDaS), eq. 3, with the scale and shift of least squares put in.
+    """
+    p, t = (
+        _quiet(depth, mask) - _image_mean(_quiet(depth, mask), mask)[..., None, None] for depth in (prediction, target)
+    )
+    both, ours, theirs = _image_mean(p * t, mask), _image_mean(p * p, mask), _image_mean(t * t, mask)
+    r = both * (ours * theirs).clamp_min(1e-12).rsqrt()
+    return (_safe_sqrt(1 - r * r.abs()) * (theirs > 0)).mean()
+
+
 def normal_gradient(prediction: Tensor, target: Tensor, mask: Tensor, depth: Tensor, jump_m: float = 0.05) -> Tensor:
     """Squared difference between neighbours' differences, prediction's against target's: detail, not only direction.
 

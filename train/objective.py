@@ -1,6 +1,7 @@
 """What is learnt: from a batch and a model's answer to named losses. Presets beside each other in one table.
 
-`ours` is the default; `official_v1` and `official_v2` are what the released models were trained with, for comparison.
+`ours` is the default; `fitted` asks for no more than what `synth eval` measures, and learns wholes sooner than edges;
+`official_v1` and `official_v2` are what the released models were trained with, for comparison.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from train import losses
 #: Weight of each loss by (task, preset). Sapiens v1's and Sapiens2's are those of their configurations.
 WEIGHTS: dict[tuple[str, str], dict[str, float]] = {
     ("depth", "ours"): {"depth_l1": 1.0, "depth_gradient": 0.5},
+    ("depth", "fitted"): {"depth_fitted": 1.0},
     ("depth", "official_v1"): {"silog": 1.0},
     ("normal", "ours"): {"cosine": 1.0, "l1": 1.0, "gradient": 0.5},
     ("normal", "official_v1"): {"cosine_pooled": 1.0, "l1_pooled": 1.0},
@@ -91,6 +93,7 @@ def _depth_terms(prediction: Tensor, labels: Labels) -> dict:
     weight = labels.mask * labels.trust
     return {
         "depth_l1": lambda: losses.depth_l1(p, labels.depth, weight),
+        "depth_fitted": lambda: losses.depth_fitted(p, labels.depth, weight),
         "depth_gradient": lambda: losses.depth_gradient(p, labels.depth, weight),
         "silog": lambda: losses.silog(p, relative_depth(labels.depth, labels.mask), labels.mask),
     }

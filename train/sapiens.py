@@ -48,10 +48,10 @@ class Attention(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Fresh weights that look like trained ones: tokens attend to their like, what they take is turned against them.
+        """Fresh weights that look like trained ones: tokens attend to their like and take it off themselves.
 
-        Few samples then teach as much as twice as many (docs/training.md). Source: Trockman and Kolter 2023, Mimetic
-        initialization of self-attention layers; here with orthogonal matrices, without noise.
+        Source: Trockman and Kolter 2023, Mimetic initialization of self-attention layers; here with orthogonal
+        matrices, without noise. What it is worth: docs/training.md.
         """
         dim = self.proj.in_features
         query, key, value = self.qkv.weight.view(3, dim, dim)
