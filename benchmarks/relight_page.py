@@ -1,4 +1,4 @@
-"""One page with a piece of every case at its own size: relight, Cycles with all its paths, and how they differ."""
+"""One page with pieces of every case at their own size: relight, Cycles with all its paths, and how they differ."""
 
 from collections.abc import Sequence
 from html import escape
@@ -15,39 +15,47 @@ _STEP = 3
 
 
 def write_page(path: Path, cases: Sequence[Case], relit: Sequence[Relit], references: Sequence[Reference]) -> None:
-    """A self-contained page: by case three crops, and the whole subject small."""
+    """A self-contained page: by case twelve windows, and a crop and the whole subject where references have them."""
     camera = cases[0].recipe.camera
     parts = [HEAD.replace("Render benchmark", "Relight benchmark")]
     parts.append("<h1>Relight benchmark: pieces at their own size</h1>\n")
     parts.append(
-        f"<p>Crops of pictures of {camera.width} x {camera.height}, pixel for pixel: relight, Cycles with "
+        f"<p>Pieces of pictures of {camera.width} x {camera.height}, pixel for pixel: relight, Cycles with "
         f"{2 * HALF_SPP} paths per pixel and no denoiser, and their absolute difference, {AMPLIFIED} times as large. "
-        f"Grain in the difference is the reference's. Below, every {_STEP}rd pixel of the whole subject, against "
-        f"{2 * WHOLE_SPP} paths, so that grain is stronger there. Figures are over the subject: PSNR in twelve windows "
-        "of it against the same number of paths, and over all of it free of the reference's noise.</p>\n"
+        "Grain in the difference is the reference's. First the twelve windows that PSNR is taken in; then, where a "
+        f"case has such references, a crop, and every {_STEP}rd pixel of the whole subject, against {2 * WHOLE_SPP} "
+        "paths, so that grain is stronger there.</p>\n"
     )
     parts.append('<main style="--columns: 3">\n')
     for case, made, reference in zip(cases, relit, references, strict=True):
-        if reference.crop is not None and reference.whole is not None:
-            parts.append(_section(case, made.rgb, reference))
+        parts.append(_section(case, made.rgb, reference))
     parts.append("</main></body></html>\n")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(parts))
 
 
 def _section(case: Case, rgb: np.ndarray, reference: Reference) -> str:
-    crop, truth = rgb[reference.crop_window], reference.crop_truth
-    scores = f"{reference.score(rgb):.1f} dB, {reference.clean_db(rgb):.1f} dB free of noise"
-    parts = [f'<section><h2>{escape(case.name)}: {scores}</h2>\n<div class="crops">\n']
-    parts.append(figure(crop, "relight"))
-    parts.append(figure(truth, f"Cycles, {2 * HALF_SPP} spp"))
-    parts.append(figure(difference(crop, truth), f"|difference| x {AMPLIFIED}"))
-    whole = np.clip(np.rint(reference.whole.mean(axis=0)), 0, 255).astype(np.uint8)
-    box = rgb[reference.box]
-    for pixels, caption in (
-        (box, "relight"),
-        (whole, f"Cycles, {2 * WHOLE_SPP} spp"),
-        (difference(box, whole), f"|difference| x {AMPLIFIED}"),
-    ):
-        parts.append(figure(pixels[::_STEP, ::_STEP], caption))
+    """Rows of three pictures: ours, the truth, the difference."""
+    scores = [f"{reference.score(rgb):.1f} dB"]
+    windows = _side_by_side(np.stack([rgb[window] for window in reference.windows]))
+    rows = [(windows, _side_by_side(_bytes(reference.small.mean(axis=0))), f"{2 * HALF_SPP} spp, twelve windows", 1)]
+    if reference.crop is not None:
+        rows.append((rgb[reference.crop_window], reference.crop_truth, f"{2 * HALF_SPP} spp", 1))
+    if reference.whole is not None:
+        scores.append(f"{reference.clean_db(rgb):.1f} dB free of noise")
+        rows.append((rgb[reference.box], _bytes(reference.whole.mean(axis=0)), f"{2 * WHOLE_SPP} spp", _STEP))
+    parts = [f'<section><h2>{escape(case.name)}: {", ".join(scores)}</h2>\n<div class="crops">\n']
+    for ours, truth, caption, step in rows:
+        parts.append(figure(ours[::step, ::step], "relight"))
+        parts.append(figure(truth[::step, ::step], f"Cycles, {caption}"))
+        parts.append(figure(difference(ours, truth)[::step, ::step], f"|difference| x {AMPLIFIED}"))
     return "".join(parts) + "</div></section>\n"
+
+
+def _side_by_side(windows: np.ndarray) -> np.ndarray:
+    """(12, h, w, 3) as one picture of three rows."""
+    return np.concatenate([np.concatenate(list(row), axis=1) for row in np.split(windows, 3)])
+
+
+def _bytes(mean: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)
