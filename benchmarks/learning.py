@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.learning_baselines import BASELINES, error_of
+from benchmarks.learning_baselines import errors
 from benchmarks.learning_plot import curve, table
 from synth.store import Dataset, open_version
 from train.checkpoint import open_model
@@ -66,9 +66,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     found = {"dataset_root": dataset.root, "steps": arguments.steps or STEPS, "baselines": {}, "runs": []}
     for task in arguments.tasks:
-        found["baselines"][task] = {
-            name: error_of(dataset, task, baseline) for name, baseline in BASELINES[task].items()
-        }
+        found["baselines"][task] = errors(dataset, task)
         for samples, seed in runs_of(arguments):
             run = learn(arguments, dataset, task, samples, seed)
             found["runs"].append(run)

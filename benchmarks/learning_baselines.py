@@ -1,7 +1,7 @@
 """What can be said of a person without looking at the picture: the errors that a trained model has to beat.
 
-A baseline knows all labels of split train and answers every picture with the same map. It is evaluated by the code that
-evaluates models (`train.evaluate`), on the same samples.
+A baseline knows all labels of split train and answers every picture with the same map. An oracle is told one thing of
+each picture's truth. They are evaluated by the code that evaluates models (`train.evaluate`), on the same samples.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,15 +15,23 @@ from train.examples import Example, dataset_examples
 from train.predict import Maps, unit
 
 
-def error_of(dataset: Dataset, task: str, baseline: Callable[[Iterable[Example]], Maps], split: str = "test") -> float:
-    """The task's one figure, pooled over a split's person pixels."""
-    answer = baseline(dataset_examples(dataset, split_positions(dataset, "train")))
+def errors(dataset: Dataset, task: str) -> dict[str, float]:
+    """The task's one figure of each baseline and each oracle, pooled over the person pixels of split test."""
+    found = {}
+    for name, baseline in BASELINES[task].items():
+        answer = baseline(dataset_examples(dataset, split_positions(dataset, "train")))
+        found[name] = _error_of(dataset, task, lambda _, answer=answer: answer)
+    return found | {name: _error_of(dataset, task, oracle) for name, oracle in ORACLES[task].items()}
+
+
+def _error_of(dataset: Dataset, task: str, answer: Callable[[Example], Maps]) -> float:
+    positions = split_positions(dataset, "test")
+    answers = (answer(example) for example in dataset_examples(dataset, positions))
 
     def predict(pictures: Iterable[np.ndarray]) -> Iterator[Maps]:
-        return (answer for _ in pictures)
+        return (known for _, known in zip(pictures, answers, strict=True))
 
-    examples = dataset_examples(dataset, split_positions(dataset, split))
-    return score(summarise(list(evaluate(predict, examples, task))), task)
+    return score(summarise(list(evaluate(predict, dataset_examples(dataset, positions), task))), task)
 
 
 def mean_normals(examples: Iterable[Example]) -> Maps:
@@ -59,8 +67,30 @@ def mean_depth(examples: Iterable[Example]) -> Maps:
     return Maps(depth=total / np.maximum(count, 1))
 
 
+def upright_slope(example: Example) -> Maps:
+    """The depth that changes only from row to row, evenly, nearest to the picture's truth."""
+    return _fitted(example, columns=False)
+
+
+def slope(example: Example) -> Maps:
+    """The plane nearest to the picture's truth: who knows it knows which side of a person is nearer."""
+    return _fitted(example, columns=True)
+
+
+def _fitted(example: Example, columns: bool) -> Maps:
+    row, column = np.indices(example.mask.shape, dtype=np.float64)
+    terms = np.stack([np.ones_like(row), row, column][: 3 if columns else 2], axis=-1)
+    shares = np.linalg.lstsq(terms[example.mask], example.depth[example.mask].astype(np.float64), rcond=None)[0]
+    return Maps(depth=(terms @ shares).astype(np.float32))
+
+
 #: Task -> name -> function of training examples that gives the one map; the first is the one that counts.
 BASELINES: dict[str, dict[str, Callable[[Iterable[Example]], Maps]]] = {
     "normal": {"mean map": mean_normals, "facing us": facing_normals},
     "depth": {"constant": constant_depth, "mean map": mean_depth},
+}
+#: What an answer is worth that knows one thing of every picture's truth: to see what a model has understood.
+ORACLES: dict[str, dict[str, Callable[[Example], Maps]]] = {
+    "normal": {},
+    "depth": {"its slope upwards, told": upright_slope, "its slope every way, told": slope},
 }

@@ -58,19 +58,31 @@ def test_mean_depth_is_blind_to_each_picture_s_scale_and_shift(bench):
 def test_the_constant_s_error_is_the_spread_of_depth(bench, data):
     depths = [e.depth[e.mask].astype(float) for e in dataset_examples(data, split_positions(data, "test"))]
     variance = np.average([d.var() for d in depths], weights=[d.size for d in depths])
+    found = bench("learning_baselines").errors(data, "depth")
+    assert found["constant"] == pytest.approx(np.sqrt(variance), rel=1e-6) and np.sqrt(variance) > 0.01
+    assert 0 < found["its slope every way, told"] <= found["its slope upwards, told"] <= found["constant"]
+
+
+def test_an_oracle_is_told_slopes(bench):
+    row, column = np.indices((6, 5), dtype=float)
+    mask = (row + column) % 3 > 0
+    tilted = example(mask, depth=np.where(mask, 2 + 0.1 * row - 0.3 * column, 0))
     baselines = bench("learning_baselines")
-    assert baselines.error_of(data, "depth", baselines.constant_depth) == pytest.approx(np.sqrt(variance), rel=1e-6)
-    assert np.sqrt(variance) > 0.01
+    np.testing.assert_allclose(baselines.slope(tilted).depth[mask], tilted.depth[mask], atol=1e-6)
+    upright = baselines.upright_slope(tilted).depth
+    assert np.ptp(upright, axis=1).max() == 0 and np.abs(upright - tilted.depth)[mask].max() > 0.3
 
 
-def test_baselines_see_the_training_split_alone(bench, data):
+def test_baselines_see_the_training_split_alone(bench, data, monkeypatch):
     seen = []
 
     def peek(examples) -> Maps:
         seen.extend(e.name for e in examples)
         return Maps(depth=np.ones((64, 48), np.float32))
 
-    bench("learning_baselines").error_of(data, "depth", peek)
+    baselines = bench("learning_baselines")
+    monkeypatch.setitem(baselines.BASELINES, "depth", {"peek": peek})
+    assert list(baselines.errors(data, "depth")) == ["peek", *baselines.ORACLES["depth"]]
     assert seen == [f"{data.ids[p]:08d}" for p in split_positions(data, "train")]
 
 

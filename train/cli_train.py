@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--{name}", type=of, metavar="X", help=text)
     parser.add_argument("--size", metavar="HxW", help="size of the pictures, multiples of 16 (default: 1024x768)")
-    parser.add_argument("--losses", help="ours, official_v1, official_v2")
-    parser.add_argument("--augment", help="ours, official_v1_depth, official_v1_normal, official_v2, none")
+    parser.add_argument("--losses", help="ours, official_v1, official_v2; depth also: fitted")
+    parser.add_argument("--augment", help="ours, light, none, official_v1_depth, official_v1_normal, official_v2")
     parser.add_argument("--backgrounds", metavar="DIR", help="photos without people, to put behind half of the samples")
     parser.add_argument("--schedule", help="ours, official_v1, official_v2, scratch")
     parser.add_argument("--precision", choices=["bf16", "fp32"])
