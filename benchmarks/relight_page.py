@@ -38,12 +38,12 @@ def _section(case: Case, rgb: np.ndarray, reference: Reference) -> str:
     """Rows of three pictures: ours, the truth, the difference."""
     scores = [f"{reference.score(rgb):.1f} dB"]
     windows = _side_by_side(np.stack([rgb[window] for window in reference.windows]))
-    rows = [(windows, _side_by_side(_bytes(reference.small.mean(axis=0))), f"{2 * HALF_SPP} spp, twelve windows", 1)]
+    rows = [(windows, _side_by_side(reference.small_truth), f"{2 * HALF_SPP} spp, twelve windows", 1)]
     if reference.crop is not None:
         rows.append((rgb[reference.crop_window], reference.crop_truth, f"{2 * HALF_SPP} spp", 1))
     if reference.whole is not None:
         scores.append(f"{reference.clean_db(rgb):.1f} dB free of noise")
-        rows.append((rgb[reference.box], _bytes(reference.whole.mean(axis=0)), f"{2 * WHOLE_SPP} spp", _STEP))
+        rows.append((rgb[reference.box], reference.whole_truth, f"{2 * WHOLE_SPP} spp", _STEP))
     parts = [f'<section><h2>{escape(case.name)}: {", ".join(scores)}</h2>\n<div class="crops">\n']
     for ours, truth, caption, step in rows:
         parts.append(figure(ours[::step, ::step], "relight"))
@@ -55,7 +55,3 @@ def _section(case: Case, rgb: np.ndarray, reference: Reference) -> str:
 def _side_by_side(windows: np.ndarray) -> np.ndarray:
     """(12, h, w, 3) as one picture of three rows."""
     return np.concatenate([np.concatenate(list(row), axis=1) for row in np.split(windows, 3)])
-
-
-def _bytes(mean: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(mean), 0, 255).astype(np.uint8)

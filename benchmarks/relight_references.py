@@ -103,6 +103,16 @@ class Reference:
         return _round(self.crop.mean(axis=0))
 
     @property
+    def small_truth(self) -> np.ndarray:
+        """(12, 24, 24, 3) uint8."""
+        return _round(self.small.mean(axis=0))
+
+    @property
+    def whole_truth(self) -> np.ndarray:
+        """(h, w, 3) uint8 of the box."""
+        return _round(self.whole.mean(axis=0))
+
+    @property
     def _subject(self) -> np.ndarray:
         return np.stack([self.mask[window] for window in self.windows])
 

@@ -76,14 +76,13 @@ class RelightRenderer:
         engine cannot render.
         """
         placed, window, labels = self._label(recipe)
-        premultiplied = self._shade(recipe, placed, window, labels)
-        panorama = self._load_background(recipe).panorama
-        background = render_background(recipe, panorama, self._background_store, premultiplied[..., 3] < 1)
+        background = self._render_background(recipe)
+        premultiplied = self._shade(recipe, placed, window, labels, background)
         return build_sample(recipe, labels, premultiplied, background, placed)
 
     def render_linear(self, recipe: SceneRecipe) -> np.ndarray:
         """(H, W, 4) float32: linear colour of the subject, premultiplied with its coverage; nothing behind."""
-        return self._shade(recipe, *self._label(recipe))
+        return self._shade(recipe, *self._label(recipe), self._render_background(recipe))
 
     def environment(self) -> dict[str, str]:
         """What bytes depend on besides recipes: versions of what casts rays, compiles and adds up."""
@@ -108,7 +107,19 @@ class RelightRenderer:
         check_subject(labels)
         return placed, window, labels
 
-    def _shade(self, recipe: SceneRecipe, placed: list, window: tuple[slice, slice], labels: Labels) -> np.ndarray:
+    def _render_background(self, recipe: SceneRecipe) -> np.ndarray:
+        """Before the subject, whose rim depends on it."""
+        panorama = self._load_background(recipe).panorama
+        return render_background(recipe, panorama, self._background_store, np.ones(recipe.camera.shape, bool))
+
+    def _shade(
+        self,
+        recipe: SceneRecipe,
+        placed: list,
+        window: tuple[slice, slice],
+        labels: Labels,
+        background: np.ndarray,
+    ) -> np.ndarray:
         (loaded, world_from_scan), camera = placed[0], recipe.camera
         sky = self._load_background(recipe).sky
         light = turn_light(sky, recipe.background.yaw_deg, world_from_scan, self._directions)
@@ -116,7 +127,7 @@ class RelightRenderer:
         scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
         seen = see_surfaces(
             camera, labels, loaded.caster, loaded.transport.part, scan_from_camera, window,
-            functools.partial(self._find_bright, recipe),
+            functools.partial(_find_bright, recipe, background),
         )  # fmt: skip
         points = Points(np.concatenate([s.triangle for s in seen]), np.concatenate([s.weights for s in seen]))
         falling = irradiance(points, scan_from_camera[:3, 3], loaded.scan, loaded.caster, loaded.transport, relit)
@@ -128,13 +139,6 @@ class RelightRenderer:
             _add(out.reshape(-1, 4), some.pixel, some.sample, some.share, colour, mine)
             first += len(some.triangle)
         return out
-
-    def _find_bright(self, recipe: SceneRecipe, rim: np.ndarray) -> np.ndarray:
-        """Of pixels (H, W) bool those before what is far brighter than white, which no photo is."""
-        if recipe.background.plate is not None:
-            return np.zeros_like(rim)
-        light = render_background(recipe, self._load_background(recipe).panorama, self._background_store, rim)
-        return rim & (light.max(axis=-1) * 2.0**recipe.film.exposure_ev > _BRIGHT)
 
     def _load_scan(self, key: str) -> _Loaded:
         if self._loaded is None or self._loaded.key != key:
@@ -154,6 +158,14 @@ class RelightRenderer:
         while len(self._backgrounds) > _MOST_BACKGROUNDS:
             del self._backgrounds[next(iter(self._backgrounds))]
         return found
+
+
+def _find_bright(recipe: SceneRecipe, background: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """Of pixels (H, W) bool those before what is far brighter than white, which no photo is."""
+    bright = np.zeros_like(rim)
+    if recipe.background.plate is None:
+        bright[rim] = background[rim].max(axis=-1) * 2.0**recipe.film.exposure_ev > _BRIGHT
+    return bright
 
 
 def _refuse_unable(recipe: SceneRecipe) -> None:

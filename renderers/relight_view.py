@@ -155,6 +155,8 @@ def _draw(
     as `ScanCaster.surfaces` has them; None where rays must be cast."""
     if not caster.opaque:
         return None
+    if not len(pixels):
+        return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)
     number = np.full(shape, -1, np.int32)
     number.ravel()[pixels] = np.arange(len(pixels))
     met = caster.nearest_points(camera, scan_from_camera, Pixels(number, offsets=offsets))

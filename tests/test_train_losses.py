@@ -152,9 +152,8 @@ def test_fitted_depth_is_what_least_squares_leaves():
         left.append(((fit[:, 0] - t[m]).pow(2).mean() / t[m].double().var(correction=0)).sqrt())
     found = losses.depth_fitted(-prediction, labels.depth, labels.mask)
     assert found.item() == pytest.approx(torch.stack(left).mean().item(), abs=1e-4) and 0.1 < found < 0.9
-    assert (
-        losses.depth_fitted(prediction, labels.depth, labels.mask) > 1
-    )  # near and far exchanged is worse than nothing
+    # Near and far exchanged is worse than nothing.
+    assert losses.depth_fitted(prediction, labels.depth, labels.mask) > 1
 
 
 def test_our_depth_is_blind_to_scale_and_shift_and_to_nothing_else():

@@ -80,9 +80,7 @@ def depth_fitted(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     Source: Ranftl et al. 2020 (MiDaS), eq. 3, with the scale and shift of least squares put in.
     """
-    p, t = (
-        _quiet(depth, mask) - _image_mean(_quiet(depth, mask), mask)[..., None, None] for depth in (prediction, target)
-    )
+    p, t = (_centred(_quiet(depth, mask), mask) for depth in (prediction, target))
     both, ours, theirs = _image_mean(p * t, mask), _image_mean(p * p, mask), _image_mean(t * t, mask)
     r = both * (ours * theirs).clamp_min(1e-12).rsqrt()
     return (_safe_sqrt(1 - r * r.abs()) * (theirs > 0)).mean()
@@ -130,7 +128,7 @@ def points_l1(prediction: Tensor, target: Tensor, mask: Tensor, scales: int = 1)
 def points_shift_invariant_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """`points_l1` of the points about their own centres."""
     prediction, target = _over_mean_depth(prediction, target, mask)
-    return l1(*(points - _image_mean(points, mask)[:, :, None, None] for points in (prediction, target)), mask)
+    return l1(_centred(prediction, mask), _centred(target, mask), mask)
 
 
 def points_on_rays(prediction: Tensor, K: Tensor, mask: Tensor) -> Tensor:
@@ -174,6 +172,11 @@ def _image_mean(values: Tensor, mask: Tensor) -> Tensor:
     """(B, C): weighted mean over an image's pixels; 0 for an empty mask."""
     weights = mask.float()
     return (values * weights).sum((2, 3)) / weights.sum((2, 3)).clamp_min(1e-6)
+
+
+def _centred(values: Tensor, mask: Tensor) -> Tensor:
+    """About each image's mean."""
+    return values - _image_mean(values, mask)[..., None, None]
 
 
 def _pooled_mean(values: Tensor, mask: Tensor) -> Tensor:

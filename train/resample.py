@@ -62,9 +62,7 @@ def sample_labels(
     if block > 1:
         values, known = _block_means(values, known, focal_px, block)
     mean = _interpolate(values.contiguous(), known, u / block, v / block, nearest, focal_px)
-    turn = (
-        picture_from_frame[:2, :2].T / step
-    )  # a similarity's inverse: the picture's directions -> the frame's, y down
+    turn = picture_from_frame[:2, :2].T / step  # the picture's directions -> the frame's, y down
     mean[:, 1:4] = _turned(mean[:, 1:4], turn)
     out = torch.zeros(size[0] * size[1], 5).index_copy_(0, found, mean)
     out = out.view(*size, 5).permute(2, 0, 1).contiguous()
