@@ -101,6 +101,19 @@ def test_mistakes_are_seen(ball, mistake):
     assert bad[0] > 2e-3 or bad[1] > 1.5
 
 
+def test_a_mirror_image_of_the_same_size_is_what_resampling_makes_of_it(ball):
+    """Against the map a hair beside it, which goes the long way."""
+    _, arrays = ball
+    size = arrays.rgb.shape[-2:]
+    exact = window((120, 160), size, 1.0, 0.0, True)
+    beside = exact.copy()
+    beside[0, 2] += 1e-9
+    short, long = (vars(resample(arrays, size, m)) for m in (exact, beside))
+    for name, made in short.items():
+        assert torch.allclose(made.float(), long[name].float(), atol=1e-3), name
+    assert torch.equal(short["depth"], arrays.depth.flip(-1))
+
+
 def test_a_mirror_image_is_that_of_a_mirrored_world(ball):
     _, arrays = ball
     plain = resample(arrays, (160, 120), window((120, 160), (160, 120), 2.0, 0.0, False))

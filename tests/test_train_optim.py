@@ -1,10 +1,24 @@
 """Learning rates: over layers and over time."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
-from train.model import ARCHS, build_model, tasks_of  # noqa: E402
-from train.optim import PRESETS, Schedule, layer_of, make_optimizer, parameter_groups, rate_at, set_rate  # noqa: E402
+torch.set_num_threads(1)  # small arrays: threads would wait for each other
+from train.model import ARCHS, build_model, initialise, tasks_of  # noqa: E402
+from train.optim import (  # noqa: E402
+    PRESETS,
+    Schedule,
+    layer_of,
+    make_optimizer,
+    matrices_in,
+    parameter_groups,
+    rate_at,
+    set_rate,
+)
+from train.optim_muon import orthogonal  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -58,3 +72,61 @@ def test_rates_reach_the_groups():
     optimizer = make_optimizer(model, layers, schedule)
     assert set_rate(optimizer, schedule, 0, 10) == 1.0
     assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.5**k for k in range(layers + 1, -1, -1)]
+
+
+def test_muon_moves_matrices_along_their_momentum_made_orthogonal():
+    torch.manual_seed(0)
+    for rows, columns in ((48, 48), (96, 24), (24, 96)):
+        u, sizes, v = torch.linalg.svd(torch.randn(3, rows, columns), full_matrices=False)
+        matrices = u @ torch.diag(torch.linspace(0.3, 1.0, sizes.shape[1])) @ v
+        values = u.mT @ orthogonal(matrices) @ v.mT
+        diagonal = torch.diagonal(values, dim1=1, dim2=2)
+        assert float(diagonal.min()) > 0.6 and float(diagonal.max()) < 1.3
+        assert float((values - torch.diag_embed(diagonal)).abs().max()) < 1e-3
+    assert torch.equal(orthogonal(torch.zeros(1, 4, 4)), torch.zeros(1, 4, 4))
+
+
+def _tiny_moved(schedule: Schedule, steps: int, kept=None):
+    """Weights of tiny after some steps along the same drawn gradients, and the optimiser."""
+    model, layers = build_model(ARCHS["tiny"], "depth").requires_grad_(False), ARCHS["tiny"].layers
+    initialise(model, 0)
+    optimizer = make_optimizer(model, layers, schedule)
+    first = 0
+    if kept is not None:
+        first = int(kept["step"])
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+    for step in range(first, steps):
+        set_rate(optimizer, schedule, step, 10)
+        generator = torch.Generator().manual_seed(step)
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return model, optimizer
+
+
+def test_muon_leaves_the_rest_to_adamw_and_takes_stacked_matrices_apart():
+    muon, adamw = PRESETS["muon"], replace(PRESETS["muon"], matrix_lr=None)
+    begun, _ = _tiny_moved(muon, 0)
+    moved, _ = _tiny_moved(muon, 1)
+    other, _ = _tiny_moved(adamw, 1)
+    rate = muon.matrix_lr * rate_at(muon, 0, 10)
+    for name, parameter in moved.named_parameters():
+        count = matrices_in(name, parameter)
+        if not count:
+            assert torch.equal(parameter, other.get_parameter(name)), name
+            continue
+        start = begun.get_parameter(name)
+        steps = ((parameter - start * (1 - rate * muon.weight_decay)) / rate).view(count, -1, start.shape[1])
+        most = max(1, steps.shape[1] / steps.shape[2]) ** 0.5
+        values = torch.linalg.svdvals(steps) / most
+        assert float(values.quantile(0.1)) > 0.6 and float(values.max()) < 1.4, name  # each of a stack, not the stack
+
+
+def test_muon_goes_on_from_its_state():
+    model, optimizer = _tiny_moved(PRESETS["muon"], 2)
+    kept = {"step": 2, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    whole, _ = _tiny_moved(PRESETS["muon"], 4)
+    resumed, _ = _tiny_moved(PRESETS["muon"], 4, copy.deepcopy(kept))
+    for name, parameter in whole.named_parameters():
+        assert torch.equal(parameter, resumed.get_parameter(name)), name

@@ -100,14 +100,27 @@ def whole(shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
 
 def resample(arrays: Arrays, size: tuple[int, int], picture_from_frame: np.ndarray) -> Arrays:
     """The sample as the frame sees it. picture_from_frame: (3, 3) similarity, perhaps mirrored."""
-    if arrays.rgb.shape[-2:] == torch.Size(size) and np.array_equal(picture_from_frame, np.eye(3)):
-        return arrays
+    if arrays.rgb.shape[-2:] == torch.Size(size):  # nothing to interpolate: exact, and a tenth of the time
+        if np.array_equal(picture_from_frame, np.eye(3)):
+            return arrays
+        if np.array_equal(picture_from_frame, [[-1, 0, size[1]], [0, 1, 0], [0, 0, 1]]):
+            return _mirrored(arrays)
     step = math.hypot(*picture_from_frame[:2, 0])
     colour = sample_colour(torch.cat([arrays.rgb, arrays.alpha * 255]), size, picture_from_frame, step)
     stored = Labels(arrays.mask, arrays.depth, arrays.normal, arrays.trust)
     labels = sample_labels(stored, float(arrays.K[0, 0]), size, picture_from_frame, step)
     K = _move_lens(arrays.K, picture_from_frame, step)
     return Arrays(colour[:3], colour[3:] / 255, labels.mask, labels.depth, labels.normal, labels.trust, K)
+
+
+def _mirrored(arrays: Arrays) -> Arrays:
+    """Left for right: pixels, the directions of normals, and the lens."""
+    names = ("rgb", "alpha", "mask", "depth", "normal", "trust")
+    flipped = {name: getattr(arrays, name).flip(-1) for name in names}
+    flipped["normal"][0].neg_()
+    K = arrays.K.clone()
+    K[0, 2] = arrays.rgb.shape[-1] - K[0, 2]
+    return Arrays(**flipped, K=K)
 
 
 def _draw_window(arrays: Arrays, size: tuple[int, int], how: Augment, rng: np.random.Generator) -> np.ndarray:

@@ -49,7 +49,8 @@ class TrainConfig(BaseModel):
     backgrounds: str | None = None
     """Folder of photos without people, put behind half of the samples; default: the rendered backgrounds."""
     schedule: str = "ours"
-    """Learning rates: `ours`, `official_v1`, `official_v2`, or `scratch` for models without pretrained weights."""
+    """Optimiser and learning rates: `ours`, `official_v1`, `official_v2`; for models without pretrained weights
+    `scratch`, or `muon`, which learns more in a step."""
     lr: float | None = Field(None, gt=0)
     """Learning rate of the head; default: the schedule's."""
     layer_decay: float | None = Field(None, gt=0, le=1)

@@ -14,7 +14,7 @@ Spec = SapiensSpec | Sapiens2Spec
 
 #: The official sizes (`V1` table 2 of the paper; Sapiens2's model cards), and one of each kind for a CPU.
 ARCHS: dict[str, Spec] = {
-    "tiny": SapiensSpec(192, 4, 6, depth_channels=24, normal_channels=24, size=(256, 192), dropout=0.0),
+    "tiny": SapiensSpec(128, 4, 4, depth_channels=12, normal_channels=24, size=(256, 192), dropout=0.0),
     "sapiens_0.3b": SapiensSpec(1024, 24, 16),
     "sapiens_0.6b": SapiensSpec(1280, 32, 16),
     "sapiens_1b": SapiensSpec(1536, 40, 24),

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from train.optim_muon import Muon
+
 _LAYER = re.compile(r"^backbone\.(?:layers|blocks)\.(\d+)\.")
 _FIRST = ("backbone.patch_embed.", "backbone.pos_embed", "backbone.cls_token", "backbone.storage_tokens")
 
@@ -26,6 +28,8 @@ class Schedule:
     shape: str = "poly"
     clip: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
+    matrix_lr: float | None = None
+    """Of the matrices of the backbone's layers, which Muon then moves; None: AdamW moves all."""
 
 
 #: `official_*`: as in the released configurations; what Sapiens2's change with the size: `schedule_of`.
@@ -34,6 +38,9 @@ PRESETS = {
     "official_v2": Schedule(layer_decay=0.8, warmup=500, clip=2.0),
     "ours": Schedule(shape="cosine"),
     "scratch": Schedule(lr=1e-3, weight_decay=0.05, layer_decay=1.0, warmup=200, shape="cosine"),
+    "muon": Schedule(
+        lr=1e-3, weight_decay=0.05, layer_decay=1.0, warmup=200, shape="cosine", betas=(0.9, 0.95), matrix_lr=0.02
+    ),
 }
 
 
@@ -74,25 +81,39 @@ def decays(name: str, parameter: torch.Tensor) -> bool:
     return parameter.ndim > 1 and not name.endswith((".bias", "pos_embed", "cls_token", "storage_tokens"))
 
 
+def matrices_in(name: str, parameter: torch.Tensor) -> int:
+    """How many matrices of the backbone's layers lie upon each other in a parameter: 3 of attention's, 0 in others."""
+    if parameter.ndim != 2 or not _LAYER.match(name):
+        return 0
+    return 3 if name.endswith(".qkv.weight") else 1
+
+
 def parameter_groups(named: Iterable[tuple[str, nn.Parameter]], layers: int, schedule: Schedule) -> list[dict]:
-    """Groups for an optimiser, in a fixed order; `factor` is what the schedule's rate is multiplied with."""
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    """Groups for an optimiser, in a fixed order; `factor` is what the schedule's rate is multiplied with.
+
+    `matrices`: of parameters that Muon moves, `matrices_in` each; 0 for AdamW's.
+    """
+    groups: dict[tuple[int, bool, int], list[nn.Parameter]] = {}
     for name, parameter in named:
-        groups.setdefault((layer_of(name, layers), decays(name, parameter)), []).append(parameter)
+        matrices = 0 if schedule.matrix_lr is None else matrices_in(name, parameter)
+        groups.setdefault((layer_of(name, layers), decays(name, parameter), matrices), []).append(parameter)
     return [
         {
             "params": parameters,
-            "factor": schedule.layer_decay ** (layers + 1 - layer),
+            "factor": schedule.layer_decay ** (layers + 1 - layer)
+            * (schedule.matrix_lr / schedule.lr if matrices else 1),
             "weight_decay": schedule.weight_decay if decay else 0.0,
+            "matrices": matrices,
         }
-        for (layer, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (layer, decay, matrices), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
 def make_optimizer(model: nn.Module, layers: int, schedule: Schedule) -> torch.optim.AdamW:
-    """AdamW over the model's groups; `set_rate` before every step."""
+    """The schedule's optimiser over the model's groups; `set_rate` before every step."""
     groups = parameter_groups(model.named_parameters(), layers, schedule)
-    return torch.optim.AdamW(groups, lr=schedule.lr, betas=schedule.betas, fused=True)
+    kind = torch.optim.AdamW if schedule.matrix_lr is None else Muon
+    return kind(groups, lr=schedule.lr, betas=schedule.betas, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, schedule: Schedule, step: int, steps: int) -> float:

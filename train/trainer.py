@@ -195,6 +195,8 @@ def make_plan(config: TrainConfig, steps_per_epoch: float) -> Plan:
         schedule_of(config.schedule, config.arch, config.task),
         **{name: v for name, v in given.items() if v is not None},
     )
+    if schedule.matrix_lr is not None and config.parallel == "fsdp":
+        raise UserError(f"schedule {config.schedule}: Muon needs whole matrices, and fsdp deals them out; use ddp")
     return Plan(size, spec.layers, schedule, config.steps or math.ceil(config.epochs * steps_per_epoch))
 
 
