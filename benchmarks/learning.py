@@ -1,10 +1,10 @@
 """Does what we render teach anything? Tiny models against baselines, on people and backgrounds never seen in training.
 
-    python -m benchmarks.learning --data DATASET --out DIR [--sizes 200,800,3150] [--steps N] [--seeds 0,1]
+    python -m benchmarks.learning --data DATASET --out DIR [--sizes 196,786,3144] [--steps N] [--seeds 0,1]
 
 For each number of training samples a `tiny` model is trained for normals from fresh weights, and one for depth from the
 backbone of that one (`--init RUN --init-backbone`), through `synth train`'s own loop, for the same number of steps but
-at most 40 epochs; the weights of the best validation are evaluated on split `test` as `synth eval` does. Seeds after
+at most 30 epochs; the weights of the best validation are evaluated on split `test` as `synth eval` does. Seeds after
 the first are for the largest set alone. The baselines (`learning_baselines.py`) know the labels of the whole training
 split and nothing of the picture. Runs that are done are not done again. Prints tables, writes `learning.json`,
 `learning.svg` and `learning.jpg` (the first test sample of each person, with the first seed's models of the largest
@@ -46,7 +46,7 @@ STEPS = {"normal": 3600, "depth": 2400}
 #: Normals are evaluated over all pixels together, and pooled losses weigh them so.
 _LOSSES = {"normal": "official_v1", "depth": "fitted"}
 #: More often seen, few samples are only learnt by heart: the best validation came long before.
-_MOST_EPOCHS = 40
+_MOST_EPOCHS = 30
 _PICTURED = 8
 _ALONE = Process(0, 1, torch.device("cpu"))
 
@@ -55,7 +55,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--sizes", type=_numbers, default=[118, 472, 1888])
+    parser.add_argument("--sizes", type=_numbers, default=[196, 786, 3144])
     parser.add_argument("--steps", type=int, help=f"default: {STEPS}")
     parser.add_argument("--seeds", type=_numbers, default=[0])
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=["normal", "depth"], help="normal first")
