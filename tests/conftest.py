@@ -1,10 +1,14 @@
 """Fixtures that several files share: a library of balls without Blender, and one that came through Blender."""
 
+import contextlib
+import hashlib
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,11 +16,53 @@ import numpy as np
 import pytest
 
 from renderers.trial import ball_obj
+from synth import scans_trust
 from synth.backgrounds import BackgroundLibrary, load_backgrounds
 from synth.scans import ScanLibrary, load_library
 from synth.scans_raw import RawMaterial, RawMesh
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+#: Files of more than half a minute, about the longest first. `test_relight_store` compiles for all that comes later.
+LONG = tuple(
+    f"test_{name}.py"
+    for name in (
+        "cli", "relight_store", "train_trainer", "scans", "nasty", "export", "importers", "train_processes",
+        "train_compile", "store_bucket", "engines_run", "status", "relight",
+    )
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `--dist loadgroup` hands to a worker, in this order: all that starts a Ray of its own, then whole files.
+
+    Two clusters at once would wait for one another; what takes longest begins first, or a worker is alone with it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    first = ["ray", *LONG]
+    groups = {item: "ray" if item.get_closest_marker("ray") else item.path.name for item in items}
+    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trust_measured_once() -> Iterator[None]:
+    """What `measure_trust` says of a mesh is kept: it takes a second, and tests prepare the same few meshes often."""
+    measure, known = scans_trust.measure_trust, {}
+
+    def measure_once(*arrays: np.ndarray | None) -> np.ndarray:
+        key = hashlib.sha256(pickle.dumps(arrays)).digest()
+        if key not in known:
+            known[key] = measure(*arrays)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scans_trust, "measure_trust", measure_once)
+        yield
 
 
 def read_ball(path: Path, root: Path) -> RawMesh:
@@ -39,12 +85,48 @@ def read_ball(path: Path, root: Path) -> RawMesh:
 
 
 @pytest.fixture(scope="session")
-def balls(tmp_path_factory) -> ScanLibrary:
+def built_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder by name, not to be changed: of xdist's workers the first to want it builds it, the others wait."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def find_or_build(name: str, build: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.built"
+        with locked(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return find_or_build
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While no other process is here. Where files cannot be locked nobody runs two workers."""
+    with path.open("w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def balls(built_once, tmp_path_factory) -> ScanLibrary:
     """Three balls of different meshes, prepared without Blender."""
-    folder = tmp_path_factory.mktemp("balls")
-    for rings in (8, 10, 12):
-        (folder / f"ball{rings}.obj").write_text(ball_obj(rings))
-    return load_library([folder], tmp_path_factory.mktemp("cache"), read_ball)
+
+    def build(folder: Path) -> None:
+        (folder / "scans").mkdir()
+        for rings in (8, 10, 12):
+            (folder / "scans" / f"ball{rings}.obj").write_text(ball_obj(rings))
+        load_library([folder / "scans"], folder / "cache", read_ball)
+
+    folder = tmp_path_factory.mktemp("balls")  # our own, for some tests harm what relight keeps beside scans
+    shutil.copytree(built_once("balls", build), folder, dirs_exist_ok=True)
+    return load_library([folder / "scans"], folder / "cache", read_ball)
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +190,14 @@ def shared() -> Path:
     if not (folder / "scans").is_dir():
         pytest.skip(f"no real scans: {folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_cache(shared, built_once) -> Path:
+    """A cache in which the real scans are prepared: a minute's work for one core."""
+    from renderers.importers import probe
+
+    def build(folder: Path) -> None:
+        load_library([shared / "scans"], folder, probe, jobs=2)
+
+    return built_once("real", build)
