@@ -262,7 +262,7 @@ def test_real_workers_killed_and_stopped_give_the_same_bytes(job, tmp_path):
     def hear(kind: str, facts: dict) -> None:
         events.append((kind, facts.get("pid")))
 
-    fates = render_on_ray(job, run, tasks, Places(2), Limits(sample_s=4, images=25), hear)
+    fates = render_on_ray(job, run, tasks, Places(2), Limits(sample_s=10, images=25), hear)
     for number, fate in enumerate(fates):
         assert fate.staged and not fate.refused
         if number in strikes:
