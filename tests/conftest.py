@@ -34,19 +34,10 @@ LONG = tuple(
 )  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What `--dist loadgroup` hands to a worker, in this order: all that starts a Ray of its own, then whole files.
-
-    Two clusters at once would wait for one another; what takes longest begins first, or a worker is alone with it.
-    """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    first = ["ray", *LONG]
-    groups = {item: "ray" if item.get_closest_marker("ray") else item.path.name for item in items}
-    items.sort(key=lambda item: first.index(groups[item]) if groups[item] in first else len(first))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    """Workers of xdist begin with the long files (`--no-loadscope-reorder`): none is left alone with one at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -86,9 +77,8 @@ def read_ball(path: Path, root: Path) -> RawMesh:
 
 @pytest.fixture(scope="session")
 def built_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """A folder by name, not to be changed: of xdist's workers the first to want it builds it, the others wait."""
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    """A folder by name, not to be changed: the first that wants it builds it, the others of `scripts/test` wait."""
+    root = Path(os.environ.get("SYNTH_TEST_SHARED") or tmp_path_factory.getbasetemp())
 
     def find_or_build(name: str, build: Callable[[Path], None]) -> Path:
         folder, done = root / name, root / f"{name}.built"
