@@ -63,6 +63,8 @@ def runs(tmp_path_factory) -> Path:
     for steps in (1, 4):
         train(config(data, batch=4, steps=steps), place / f"alone{steps}", Process(0, 1, torch.device("cpu")))
     torch.set_num_threads(before)
+    cases = (("ddp", 1), ("fsdp", 1), ("fsdp", 4))
+    start(*((place / f"{way}{n}", config(data, parallel=way, steps=n)) for way, n in cases))
     killed, how = place / "killed", config(data, parallel="fsdp")
     context = start((killed, how), join=False)
     while len(read_log(killed)) < 3 and any(process.is_alive() for process in context.processes):
@@ -71,8 +73,7 @@ def runs(tmp_path_factory) -> Path:
         os.kill(process.pid, signal.SIGKILL)
         process.join()
     (place / "log_of_killed.jsonl").write_bytes((killed / "log.jsonl").read_bytes())
-    cases = (("ddp", 1), ("fsdp", 1), ("fsdp", 4))
-    start(*((place / f"{way}{n}", config(data, parallel=way, steps=n)) for way, n in cases), (killed, how))
+    start((killed, how))
     return place
 
 
