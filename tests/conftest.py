@@ -1,10 +1,14 @@
 """Fixtures that several files share: a library of balls without Blender, and one that came through Blender."""
 
+import contextlib
+import hashlib
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,11 +16,44 @@ import numpy as np
 import pytest
 
 from renderers.trial import ball_obj
+from synth import scans_trust
 from synth.backgrounds import BackgroundLibrary, load_backgrounds
 from synth.scans import ScanLibrary, load_library
 from synth.scans_raw import RawMaterial, RawMesh
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+#: Files of more than half a minute, about the longest first. `test_relight_store` compiles for all that comes later.
+LONG = tuple(
+    f"test_{name}.py"
+    for name in (
+        "cli", "relight_store", "train_trainer", "scans", "nasty", "export", "importers", "train_processes",
+        "train_compile", "store_bucket", "engines_run", "status", "relight",
+    )
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers of xdist begin with the long files (`--no-loadscope-reorder`): none is left alone with one at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trust_measured_once() -> Iterator[None]:
+    """What `measure_trust` says of a mesh is kept: it takes a second, and tests prepare the same few meshes often."""
+    measure, known = scans_trust.measure_trust, {}
+
+    def measure_once(*arrays: np.ndarray | None) -> np.ndarray:
+        key = hashlib.sha256(pickle.dumps(arrays)).digest()
+        if key not in known:
+            known[key] = measure(*arrays)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scans_trust, "measure_trust", measure_once)
+        yield
 
 
 def read_ball(path: Path, root: Path) -> RawMesh:
@@ -39,12 +76,47 @@ def read_ball(path: Path, root: Path) -> RawMesh:
 
 
 @pytest.fixture(scope="session")
-def balls(tmp_path_factory) -> ScanLibrary:
+def built_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder by name, not to be changed: the first that wants it builds it, the others of `scripts/test` wait."""
+    root = Path(os.environ.get("SYNTH_TEST_SHARED") or tmp_path_factory.getbasetemp())
+
+    def find_or_build(name: str, build: Callable[[Path], None]) -> Path:
+        folder, done = root / name, root / f"{name}.built"
+        with locked(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return find_or_build
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While no other process is here. Where files cannot be locked nobody runs two workers."""
+    with path.open("w") as file:
+        with contextlib.suppress(ImportError):
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def balls(built_once, tmp_path_factory) -> ScanLibrary:
     """Three balls of different meshes, prepared without Blender."""
-    folder = tmp_path_factory.mktemp("balls")
-    for rings in (8, 10, 12):
-        (folder / f"ball{rings}.obj").write_text(ball_obj(rings))
-    return load_library([folder], tmp_path_factory.mktemp("cache"), read_ball)
+
+    def build(folder: Path) -> None:
+        (folder / "scans").mkdir()
+        for rings in (8, 10, 12):
+            (folder / "scans" / f"ball{rings}.obj").write_text(ball_obj(rings))
+        load_library([folder / "scans"], folder / "cache", read_ball)
+
+    folder = tmp_path_factory.mktemp("balls")  # our own, for some tests harm what relight keeps beside scans
+    shutil.copytree(built_once("balls", build), folder, dirs_exist_ok=True)
+    return load_library([folder / "scans"], folder / "cache", read_ball)
 
 
 @pytest.fixture(scope="session")
@@ -108,3 +180,14 @@ def shared() -> Path:
     if not (folder / "scans").is_dir():
         pytest.skip(f"no real scans: {folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_cache(shared, built_once) -> Path:
+    """A cache in which the real scans are prepared: a minute's work for one core."""
+    from renderers.importers import probe
+
+    def build(folder: Path) -> None:
+        load_library([shared / "scans"], folder, probe, jobs=2)
+
+    return built_once("real", build)

@@ -133,8 +133,9 @@ def test_it_runs_to_the_end_and_goes_on_where_it_stopped(bench, data, monkeypatc
     learning = bench("learning")
     monkeypatch.setattr(learning, "_splits", lambda dataset: [])  # the little set has one background
     monkeypatch.setattr(learning, "SIZE", (64, 48))
-    argv = ["learning", "--data", str(data.path), "--out", str(tmp_path), "--sizes", "2,4", "--steps", "2"]
-    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(learning, "_BATCH", 2)
+    words = f"learning --data {data.path} --out {tmp_path} --sizes 2,4 --steps 2 --threads 1"
+    monkeypatch.setattr(sys, "argv", words.split())
     assert learning.main() == 1  # two steps teach nothing
     first = json.loads((tmp_path / "learning.json").read_text())
     assert [(r["task"], r["samples"]) for r in first["runs"]] == [(t, n) for t in ("normal", "depth") for n in (2, 4)]

@@ -147,7 +147,6 @@ def test_too_large_a_share_of_refusals_stops_the_run():
     assert calm.made == 2000
 
 
-@pytest.mark.ray
 def test_one_scan_that_is_refused_often_stops_no_run_of_several_but_two_do():
     def tally_of(scans: int, *often: str) -> None:
         tally = Tally(scans=scans)
@@ -165,6 +164,7 @@ def test_one_scan_that_is_refused_often_stops_no_run_of_several_but_two_do():
         tally_of(1, "open")
 
 
+@pytest.mark.ray
 def test_ray_workers_give_the_same_bytes_as_none(job, tmp_path, monkeypatch):
     """In a folder that holds modules of our packages' names, which Ray would put first on its workers' path."""
     trap = tmp_path / "trap"

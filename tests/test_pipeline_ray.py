@@ -3,10 +3,12 @@
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from strikes import descendants
 from test_pipeline import SPEC, job, render, shards
 
 from synth import pipeline_farm
@@ -260,7 +262,7 @@ def test_real_workers_killed_and_stopped_give_the_same_bytes(job, tmp_path):
     def hear(kind: str, facts: dict) -> None:
         events.append((kind, facts.get("pid")))
 
-    fates = render_on_ray(job, run, tasks, Places(2), Limits(sample_s=4, images=25), hear)
+    fates = render_on_ray(job, run, tasks, Places(2), Limits(sample_s=10, images=25), hear)
     for number, fate in enumerate(fates):
         assert fate.staged and not fate.refused
         if number in strikes:
@@ -276,14 +278,9 @@ def test_real_workers_killed_and_stopped_give_the_same_bytes(job, tmp_path):
 
 
 def _actors() -> list[int]:
-    """Processes of our actors, oldest first."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/cmdline", "rb") as file:
-                    if b"ray::Actor" in file.read():
-                        found.append(int(entry))
-            except OSError:
-                continue
-    return sorted(found)
+    """Our actors, oldest first; others may have a Ray of their own on this machine."""
+    said = {}
+    for pid in descendants(os.getpid()):
+        with suppress(OSError):
+            said[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return sorted(pid for pid, words in said.items() if b"ray::Actor" in words)

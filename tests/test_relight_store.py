@@ -133,6 +133,21 @@ def test_a_store_that_cannot_be_written_still_serves(balls, monkeypatch):
     assert not isinstance(transport.bits, np.memmap) and not _folder(balls.store, key).exists()
 
 
+# Before the next: it leaves compiled code, which two processes at once would both compile.
+def test_a_sample_passes_every_check_and_holds_what_it_is_asked_for(balls, skies, recipes):
+    renderer = RelightRenderer(balls.store, skies.store)
+    recipe = recipes[0].model_copy(update={"outputs": ("albedo", "trust")})
+    sample = renderer.render(recipe)
+    check(sample, load_config(None, {}).checks)
+    assert sample.albedo[sample.mask].min() > 0 and (sample.trust[sample.mask] > 0).all()
+    inside = sample.alpha == 255
+    assert inside.sum() > 100 and (sample.alpha[~sample.mask] < 255).all()
+    assert set(renderer.environment()) >= {"renderer", "cpu", "embreex", "numba", "numpy"}
+    linear = renderer.render_linear(recipe)
+    assert linear.shape == (128, 96, 4) and (linear[linear[..., 3] == 0] == 0).all()
+    renderer.close()
+
+
 _RENDER = """
 import hashlib, sys
 from pathlib import Path
@@ -171,20 +186,6 @@ def test_samples_are_the_same_bytes_in_any_order_and_process(balls, skies, recip
         process.stdout.close()
         found.append(dict(zip(order, lines, strict=True)))
     assert found[0] == found[1] and len(set(found[0].values())) == 4
-
-
-def test_a_sample_passes_every_check_and_holds_what_it_is_asked_for(balls, skies, recipes):
-    renderer = RelightRenderer(balls.store, skies.store)
-    recipe = recipes[0].model_copy(update={"outputs": ("albedo", "trust")})
-    sample = renderer.render(recipe)
-    check(sample, load_config(None, {}).checks)
-    assert sample.albedo[sample.mask].min() > 0 and (sample.trust[sample.mask] > 0).all()
-    inside = sample.alpha == 255
-    assert inside.sum() > 100 and (sample.alpha[~sample.mask] < 255).all()
-    assert set(renderer.environment()) >= {"renderer", "cpu", "embreex", "numba", "numpy"}
-    linear = renderer.render_linear(recipe)
-    assert linear.shape == (128, 96, 4) and (linear[linear[..., 3] == 0] == 0).all()
-    renderer.close()
 
 
 @pytest.mark.parametrize("change", ["authored", "two subjects"])

@@ -54,7 +54,7 @@ def seen(chromium, tmp_path):
         done = subprocess.run(
             [chromium, *OPTIONS, f"--user-data-dir={tmp_path}/profile", "--virtual-time-budget=5000",
              "--enable-logging=stderr", "--dump-dom", f"{path.as_uri()}{state}"],
-            capture_output=True, text=True, timeout=60,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         body = re.search(r"<body([^>]*)>", done.stdout)[1]
@@ -429,7 +429,7 @@ class Driver:
         self._send("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": presses}]})
 
     def wait(self, script: str) -> None:
-        self._send("POST", "/timeouts", {"script": 10_000})
+        self._send("POST", "/timeouts", {"script": 120_000})
         until = "const done = arguments[0]; (function ask() { (() => { %s })() ? done() : setTimeout(ask, 20) })()"
         self._send("POST", "/execute/async", {"script": until % script, "args": []})
 
@@ -448,7 +448,7 @@ class Driver:
     def _send(self, method: str, path: str, body: dict | None = None) -> object:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=300) as answer:
             return json.load(answer)["value"]
 
 

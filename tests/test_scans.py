@@ -32,7 +32,6 @@ element face 1
 property list uchar int i
 end_header
 """
-SHARED = Path(__file__).parents[2] / "shared" / "assets" / "scans"
 
 
 def body(name: str = "full", unit: float = 100.0):
@@ -413,17 +412,16 @@ EXPECTED = {
 
 
 @pytest.mark.blender
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared scans are not beside the repository ({SHARED.name})")
-def test_the_shared_scans_are_right(tmp_path):
+def test_the_shared_scans_are_right(shared, real_cache):
     from renderers.importers import probe
 
-    library = load_library([SHARED], tmp_path, probe, jobs=2)
+    library = load_library([shared / "scans"], real_cache, probe)
     found = {e.scan_id: e.facts for e in library.entries}
     assert {name: (f.kind, f.colour) for name, f in found.items()} == {n: (k, c) for n, (k, _, c) in EXPECTED.items()}
     for name, (_, height, _) in EXPECTED.items():
         assert found[name].height_m == pytest.approx(height, abs=0.02), name
     assert not [v for v in library.verdicts if v.verdict == "refused"]
-    assert len(library.verdicts) == sum(1 for p in SHARED.rglob("*") if p.is_file())
+    assert len(library.verdicts) == sum(1 for p in (shared / "scans").rglob("*") if p.is_file())
     assert found["man_dressed_in_suit"].licence.startswith("CC-BY-4.0")
     assert len({m.texture for m in found["man_dressed_in_suit"].materials}) == 8
     _same_head(library, {e.scan_id: e.key for e in library.entries})

@@ -124,10 +124,8 @@ def test_a_cut_at_the_top_is_the_bottom():
 
 
 @pytest.mark.blender
-def test_every_real_scan_is_upright_and_is_found_upside_down(tmp_path):
-    if not (ASSETS / "scans").is_dir():
-        pytest.skip("needs ../shared/assets/scans")
-    for scan in prepared([ASSETS / "scans"], tmp_path):
+def test_every_real_scan_is_upright_and_is_found_upside_down(shared, real_cache):
+    for scan in prepared([shared / "scans"], real_cache):
         positions, triangles = np.asarray(scan.positions, np.float64), np.asarray(scan.triangles)
         places = weld(positions)[triangles]
         assert not any(

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
 from training import write_training_set  # noqa: E402
 
+from synth.cli import main  # noqa: E402
 from synth.errors import UserError  # noqa: E402
 from synth.pipeline_stop import Stopped  # noqa: E402
 from train.checkpoint import CheckpointError, open_model, read_weights  # noqa: E402
@@ -69,23 +70,25 @@ def test_every_task_trains_validates_and_writes_weights(data, tmp_path, task, ar
     assert facts["dataset_root"] == meta["dataset_root"] and facts["environment"]["torch"] == torch.__version__
 
 
-def command(data: Path, out: Path) -> list[str]:
+def words(data: Path, out: Path) -> list[str]:
+    """Of a command of 12 steps."""
     words = f"train depth --data {data} --arch tiny --steps 12 --batch 2 --size 64x48 --schedule scratch --ema 0.9"
     words += f" --save-every 4 --validate-every 5 --log-every 1 --threads 1 --precision fp32 --out {out}"
-    return [sys.executable, "-P", "-c", "import sys; from synth.cli import main; sys.exit(main())", *words.split()]
+    return words.split()
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(data, tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command(data, tmp_path / "whole"), env=environment, check=True, capture_output=True)
+def test_a_killed_run_goes_on_with_the_same_losses(data, tmp_path, capsys):
+    assert main(words(data, tmp_path / "whole")) == 0
     killed = tmp_path / "killed"
-    with subprocess.Popen(command(data, killed), env=environment, stdout=-1, stderr=-1) as process:
+    command = [sys.executable, "-P", "-c", "import sys; from synth.cli import main; sys.exit(main())"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([*command, *words(data, killed)], env=environment, stdout=-1, stderr=-1) as process:
         while len(read_log(killed)) < 7 and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
     assert 7 <= len(read_log(killed)) < 12
-    done = subprocess.run(command(data, killed), env=environment, check=True, capture_output=True, text=True)
-    assert "goes on after step" in done.stdout
+    capsys.readouterr()
+    assert main(words(data, killed)) == 0 and "goes on after step" in capsys.readouterr().out
     assert losses(killed) == losses(tmp_path / "whole") and len(losses(killed)) == 12
     weights = [read_weights(find_weights(run)).tensors for run in (killed, tmp_path / "whole")]
     assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[1].items())
