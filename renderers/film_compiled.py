@@ -13,8 +13,8 @@ import numpy as np
 from renderers.film import composite, develop, srgb_from_linear, to_8bit
 from synth.recipe import Film
 
-#: Trailing bits of a float32 that the table does not tell apart: 128 steps to a doubling.
-_SHIFT = 16
+#: Trailing bits of a float32 that the table does not tell apart: 512 steps to a doubling.
+_SHIFT = 14
 #: A float32 from here on is 1 or more, by its bits.
 _ONE = 0x3F800000
 
@@ -26,6 +26,17 @@ def develop_over(premultiplied: np.ndarray, background: np.ndarray, film: Film) 
         alpha = np.clip(premultiplied[..., 3], 0, 1)
         return develop(composite(premultiplied[..., :3], alpha, background), film)
     return _develop(premultiplied, np.ascontiguousarray(background), exposure, *_codes())
+
+
+@numba.njit(cache=True)
+def coverage_8bit(premultiplied):  # pragma: no cover - compiled
+    """`to_8bit` of the last of four channels: (H, W) uint8 of (H, W, 4) float32."""
+    out = np.empty(premultiplied.shape[:2], np.uint8)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            unit = min(max(premultiplied[i, j, 3], np.float32(0)), np.float32(1))
+            out[i, j] = np.uint8(unit * np.float32(255) + np.float32(0.5))
+    return out
 
 
 @functools.cache
@@ -48,20 +59,23 @@ def _code(bits: np.ndarray) -> np.ndarray:
 def _develop(premultiplied, background, exposure, least, table):  # pragma: no cover - compiled
     h, w = background.shape[:2]
     out = np.empty((h, w, 3), np.uint8)
-    value = np.empty(1, np.float32)
-    bits = value.view(np.uint32)
+    light = np.empty((w, 3), np.float32)
+    bits = light.view(np.uint32)
     for i in range(h):
         for j in range(w):
             alpha = min(max(premultiplied[i, j, 3], np.float32(0)), np.float32(1))
             for c in range(3):
-                value[0] = (premultiplied[i, j, c] + (np.float32(1) - alpha) * background[i, j, c]) * exposure
-                if not value[0] > 0:
+                light[j, c] = (premultiplied[i, j, c] + (np.float32(1) - alpha) * background[i, j, c]) * exposure
+        for j in range(w):
+            for c in range(3):
+                value = light[j, c]
+                if not value > 0:
                     out[i, j, c] = 0
-                elif value[0] >= 1:
+                elif value >= 1:
                     out[i, j, c] = 255
                 else:
-                    code = np.int64(table[bits[0] >> _SHIFT])
-                    while code < 255 and value[0] >= least[code]:
-                        code += 1
+                    code = np.uint32(table[bits[j, c] >> np.uint32(_SHIFT)])
+                    while code < 255 and value >= least[code]:
+                        code += np.uint32(1)
                     out[i, j, c] = code
     return out

@@ -9,8 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from renderers.film import to_8bit
-from renderers.film_compiled import develop_over
+from renderers.film_compiled import coverage_8bit, develop_over
 from renderers.panorama import render_panorama
 from renderers.plate import render_plate
 from renderers.proof import count_labels
@@ -71,7 +70,7 @@ def build_sample(
     return Sample(
         recipe=recipe,
         rgb=develop_over(premultiplied, background, recipe.film),
-        alpha=to_8bit(premultiplied[..., 3]),
+        alpha=coverage_8bit(premultiplied),
         instance=labels.instance,
         depth_m=labels.depth_m,
         normal=labels.normal,

@@ -22,9 +22,10 @@ _NO_DEPTH = 1e9
 
 def check_subject(labels: Labels) -> None:
     """Raises BadSample("no_subject") where there is none, and BadSample("back_faces") where it is seen inside out."""
-    if not labels.instance.any():
+    subject = np.count_nonzero(labels.instance)
+    if not subject:
         raise BadSample("no_subject", "no pixel centre meets a subject")
-    inside_out = labels.back.sum() / (labels.instance > 0).sum()
+    inside_out = np.count_nonzero(labels.back) / subject
     if inside_out > _MAX_BACK_FACES:
         raise BadSample("back_faces", f"{inside_out:.0%} of what is seen is the inside of an open scan")
 
@@ -49,7 +50,7 @@ def count_labels(labels: Labels) -> LabelCounts:
     """What a trainer may want to know of the subject's pixels."""
     subject = labels.instance > 0
     return LabelCounts(
-        back_faces=int((labels.back & subject).sum()),
-        leaning_normals=int((labels.leaning & subject).sum()),
-        unproven_depth=int((labels.veiled & subject).sum()),
+        back_faces=np.count_nonzero(labels.back & subject),
+        leaning_normals=np.count_nonzero(labels.leaning & subject),
+        unproven_depth=np.count_nonzero(labels.veiled & subject),
     )

@@ -60,6 +60,8 @@ def _draw(out, flat, triangles, number, offsets):  # pragma: no cover - compiled
     rays = len(offsets)
     nearest = np.zeros(out.shape)
     reach = np.abs(offsets).max()
+    right_of, below = offsets[:, 0].copy(), offsets[:, 1].copy()
+    depths = np.empty(rays)  # one over them, by ray; all rays of a pixel at once, for vector instructions
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay, az = flat[a, 0], flat[a, 1], flat[a, 2]
@@ -73,17 +75,18 @@ def _draw(out, flat, triangles, number, offsets):  # pragma: no cover - compiled
                 if k < 0:
                     continue
                 for ray in range(rays):
-                    x, y = j + offsets[ray, 0], i + offsets[ray, 1]
+                    x, y = j + right_of[ray], i + below[ray]
                     # Twice the areas that the ray makes with each edge: exact negatives for the edge's other triangle.
                     of_a = (bx - x) * (gy - y) - (by - y) * (gx - x)
                     of_b = (gx - x) * (ay - y) - (gy - y) * (ax - x)
                     of_c = (ax - x) * (by - y) - (ay - y) * (bx - x)
-                    if (of_a >= 0 and of_b >= 0 and of_c >= 0) or (of_a <= 0 and of_b <= 0 and of_c <= 0):
-                        area = of_a + of_b + of_c
-                        if area != 0:
-                            inverse = (of_a * az + of_b * bz + of_c * gz) / area
-                            if inverse > nearest[k, ray]:
-                                nearest[k, ray], out[k, ray] = inverse, t
+                    area = of_a + of_b + of_c
+                    meets = (min(of_a, of_b, of_c) >= 0) | (max(of_a, of_b, of_c) <= 0)
+                    inverse = (of_a * az + of_b * bz + of_c * gz) / (area if area != 0 else 1.0)
+                    depths[ray] = inverse if meets & (area != 0) else 0.0
+                for ray in range(rays):
+                    if depths[ray] > nearest[k, ray]:
+                        nearest[k, ray], out[k, ray] = depths[ray], t
 
 
 @numba.njit(cache=True)

@@ -5,14 +5,14 @@ is then computed in double precision from the triangle itself, so depth is as ex
 below one half are looked through. The only user of embreex.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 from renderers.raster import Pixels, barycentrics, draw, flatten
-from renderers.raycast_exact import intersect, turn_normals, window_rays, write_hits
+from renderers.raycast_exact import intersect, window_rays, write_labels
 from synth.camera import Camera
 from synth.recipe import Normals
 from synth.scans import PreparedScan
@@ -21,8 +21,6 @@ from synth.scans import PreparedScan
 ALPHA_THRESHOLD = 0.5
 #: A normal farther from its triangle's than this is counted: the scan's normals and its surface tell different tales.
 LEANING_DEG = 60.0
-#: Rays cast at a time: their arrays stay in the processor's cache, which halves the time.
-_BLOCK = 1 << 14
 #: Alpha this near to 0 or 1 is taken for it by nearly every path.
 _CLEAR = 0.02
 #: More transparent layers than this on one ray are no hair but a broken file; the ray then sees what comes next.
@@ -51,24 +49,6 @@ class Labels:
     surface or leaves it by chance, so its depth proves nothing there."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Hits:
-    """K hits on one mesh: ray number, triangle, depth along the ray's direction, barycentrics (K, 3), face (K, 3).
-
-    face: the triangle's normal by its winding, not unit.
-    """
-
-    ray: np.ndarray
-    triangle: np.ndarray
-    depth: np.ndarray
-    weights: np.ndarray
-    face: np.ndarray
-
-    def some(self, which: np.ndarray) -> "_Hits":
-        """The hits of a mask (K,)."""
-        return self if which.all() else _Hits(*(getattr(self, field.name)[which] for field in fields(self)))
-
-
 class ScanCaster:
     """An acceleration structure over one prepared scan, reusable for any number of views."""
 
@@ -88,54 +68,59 @@ class ScanCaster:
     def nearest(self, camera: Camera, scan_from_camera: np.ndarray, pixels: Pixels) -> np.ndarray | None:
         """Triangles (K, S) that rays from the camera meet first, whatever their alpha, -1 for none; None where the scan
         is too near to be drawn."""
-        flat = flatten(self._positions, camera, scan_from_camera)
+        flat = self.flatten(camera, scan_from_camera)
         return None if flat is None else draw(flat, self._triangles, pixels)
 
-    def nearest_points(
-        self, camera: Camera, scan_from_camera: np.ndarray, pixels: Pixels
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """`nearest`, and barycentrics (K, S, 3) float32 of the points met."""
-        flat = flatten(self._positions, camera, scan_from_camera)
-        if flat is None:
-            return None
+    def flatten(self, camera: Camera, scan_from_camera: np.ndarray) -> np.ndarray | None:
+        """The scan's vertices in the picture, as `renderers.raster.flatten` has them."""
+        return flatten(self._positions, camera, scan_from_camera)
+
+    def nearest_points(self, flat: np.ndarray, pixels: Pixels) -> tuple[np.ndarray, np.ndarray]:
+        """Triangles (K, S) that rays meet first, whatever their alpha, -1 for none, and barycentrics (K, S, 3) float32
+        of the points met. flat: of `flatten`."""
         met = draw(flat, self._triangles, pixels)
         return met, barycentrics(met, flat, self._triangles, pixels.number, pixels.corner, pixels.offsets)
 
-    def first_hits(
-        self, origin: np.ndarray, directions: np.ndarray, nearest: np.ndarray | None
-    ) -> tuple[_Hits, np.ndarray]:
-        """First opaque hits from one origin (3,) along directions (R, 3), both in frame scan, float64.
+    def first_opaque(
+        self, camera: Camera, scan_from_camera: np.ndarray, window: tuple[slice, slice]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Triangles (h, w) int32 that rays through the pixel centres of a window meet first, transparent ones not
+        counted; -1 for none. Also (h, w) bool, which rays are veiled: see Labels."""
+        rows, columns = window
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        number = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(shape)
+        seen = self.nearest(camera, scan_from_camera, Pixels(number, (rows.start, columns.start)))
+        veiled = np.zeros(shape, bool)
+        if seen is None or not self.opaque:
+            edges = rows.start, rows.stop, columns.start, columns.stop
+            directions = window_rays(*edges, camera.focal_px, camera.center_px, scan_from_camera)
+            origin = np.ascontiguousarray(scan_from_camera[:3, 3])
+            seen = self._meet(np.broadcast_to(origin, directions.shape), directions) if seen is None else seen.ravel()
+            self._look_through(seen, veiled.reshape(-1), origin, directions)
+        return seen.reshape(shape), veiled
 
-        nearest: (R,) the triangles met first, where they are known. Also (R,) bool, which rays are veiled: see Labels.
-        """
-        found: list[_Hits] = []
-        veiled = np.zeros(len(directions), bool)
-        rays, start = np.arange(len(directions)), None
-        for layer in range(_MAX_LAYERS):
-            hits = self._cast(origin, directions, rays, start, nearest if layer == 0 else None)
-            if not self._alpha:
-                return hits, veiled
-            alpha = self.alpha_at(hits.triangle, hits.weights)
-            veiled[hits.ray[(alpha > _CLEAR) & (alpha < 1 - _CLEAR)]] = True
-            solid = alpha >= ALPHA_THRESHOLD
-            found.append(hits.some(solid))
-            rays, start = hits.ray[~solid], hits.depth[~solid] * (1 + 1e-6) + 1e-6
-            if rays.size == 0:
-                break
-        if len(found) == 1:
-            return found[0], veiled
-        joined = (np.concatenate([getattr(hits, field.name) for hits in found]) for field in fields(_Hits))
-        return _Hits(*joined), veiled
-
-    def normals(self, hits: _Hits, directions: np.ndarray, policy: Normals) -> tuple[np.ndarray, ...]:
-        """Normals (K, 3) of hits seen along directions (K, 3): unit, frame scan, towards the ray's origin.
+    def write_labels(
+        self,
+        labels: Labels,
+        number: int,
+        seen: np.ndarray,
+        camera: Camera,
+        scan_from_camera: np.ndarray,
+        corner: tuple[int, int],
+        policy: Normals,
+    ) -> None:
+        """Fills in labels where triangles `seen` (h, w), in a window from row and column `corner` on, are the nearest.
 
         `smooth`: interpolated corner normals, as a renderer shades with; where interpolation leans away from the ray at
         a rim, the nearest direction that is seen edge-on. `geometric`: the triangle's own. Turned over where the ray
-        meets a back face. Also returns the triangles' normals (K, 3), unit, turned likewise, and which are back faces.
+        meets a back face.
         """
-        corners = np.asarray(self.scan.normals)
-        return turn_normals(hits.weights, hits.triangle, hits.face, directions, corners, policy == "smooth")
+        write_labels(
+            number, seen, *corner, camera.focal_px, camera.center_px, scan_from_camera,
+            self._positions, self._triangles, np.asarray(self.scan.normals), policy == "smooth",
+            np.cos(np.radians(LEANING_DEG)), labels.depth_m, labels.normal, labels.instance,
+            labels.triangle, labels.weights, labels.back, labels.leaning,
+        )  # fmt: skip
 
     def surfaces(
         self, origins: np.ndarray, directions: np.ndarray, threshold: np.ndarray | None = None
@@ -182,26 +167,26 @@ class ScanCaster:
         weights = np.stack([1 - found["u"] - found["v"], found["u"], found["v"]], axis=1)
         return found["primID"], weights, found["tfar"]
 
-    def _cast(
-        self,
-        origin: np.ndarray,
-        directions: np.ndarray,
-        rays: np.ndarray,
-        start: np.ndarray | None,
-        triangle: np.ndarray | None,
-    ) -> _Hits:
-        """First hits of some rays beyond `start` (in lengths of their directions), exact for the triangles hit.
+    def _meet(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        return self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
 
-        triangle: which those are, where it is known.
-        """
-        directions = directions if start is None else directions[rays]
-        if triangle is None:
-            origins = np.zeros_like(directions) + origin if start is None else origin + directions * start[:, None]
-            triangle = self._scene.run(origins.astype(np.float32), directions.astype(np.float32))
-        hit = np.flatnonzero(triangle >= 0)
-        triangle = triangle[hit]
-        exact = intersect(origin, directions[hit], triangle, self._positions, self._triangles)
-        return _Hits(rays[hit], triangle, *exact)
+    def _look_through(self, seen: np.ndarray, veiled: np.ndarray, origin: np.ndarray, directions: np.ndarray) -> None:
+        """Puts what comes next in place of triangles (R,) that are transparent where rays (R, 3) from one origin meet
+        them; -1 where nothing does. Marks veiled ones (R,)."""
+        rays = np.flatnonzero(seen >= 0)
+        if self.opaque:
+            return
+        for _ in range(_MAX_LAYERS):
+            depth, weights = intersect(origin, directions[rays], seen[rays], self._positions, self._triangles)
+            alpha = self.alpha_at(seen[rays], weights)
+            veiled[rays[(alpha > _CLEAR) & (alpha < 1 - _CLEAR)]] = True
+            clear = alpha < ALPHA_THRESHOLD
+            rays, start = rays[clear], depth[clear] * (1 + 1e-6) + 1e-6
+            if rays.size == 0:
+                return
+            seen[rays] = self._meet(origin + directions[rays] * start[:, None], directions[rays])
+            rays = rays[seen[rays] >= 0]
+        seen[rays] = -1
 
 
 def cast_labels(
@@ -215,49 +200,15 @@ def cast_labels(
     Returns depth (H, W) float32 with +inf where nothing is, normals (H, W, 3) float32 with 0, instances uint8 with 0.
     window: rows and columns outside of which no subject is; rays are cast only inside. None: the frame.
     """
-    rows, columns = window or (slice(0, camera.height), slice(0, camera.width))
-    edges = rows.start, rows.stop, columns.start, columns.stop
-    rays = window_rays(*edges, camera.focal_px, camera.center_px)
-    pixels = np.arange(camera.height * camera.width).reshape(camera.shape)[rows, columns].ravel()
+    window = window or (slice(0, camera.height), slice(0, camera.width))
+    corner = window[0].start, window[1].start
     labels = _no_labels(camera)
-    world_from_camera = np.array(camera.world_from_camera)
-    seen = []
-    number = np.arange(len(rays), dtype=np.int32).reshape(rows.stop - rows.start, columns.stop - columns.start)
-    for caster, world_from_scan in placed:
-        scan_from_camera = np.linalg.inv(world_from_scan) @ world_from_camera
-        nearest = caster.nearest(camera, scan_from_camera, Pixels(number, (rows.start, columns.start)))
-        seen.append((caster, scan_from_camera, nearest))
-    for start in range(0, len(rays), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        known = [(caster, pose, None if first is None else first[block, 0]) for caster, pose, first in seen]
-        _cast_block(labels, pixels[block], rays[block], known, normals)
+    for number, (caster, world_from_scan) in enumerate(placed, start=1):
+        scan_from_camera = np.linalg.inv(world_from_scan) @ np.array(camera.world_from_camera)
+        seen, veiled = caster.first_opaque(camera, scan_from_camera, window)
+        labels.veiled[window] |= veiled
+        caster.write_labels(labels, number, seen, camera, scan_from_camera, corner, normals)
     return labels
-
-
-def _cast_block(
-    labels: Labels,
-    pixels: np.ndarray,
-    rays_camera: np.ndarray,
-    seen: list[tuple[ScanCaster, np.ndarray, np.ndarray | None]],
-    normals: Normals,
-) -> None:
-    """Fills in the labels of some pixels (K,), by number in the frame, with rays (K, 3), of scans with their
-    scan_from_camera and the triangles nearest there (K,), where known."""
-    nearest = np.full(len(pixels), np.inf)
-    for number, (caster, scan_from_camera, nearest_triangle) in enumerate(seen, start=1):
-        directions = rays_camera @ scan_from_camera[:3, :3].T
-        hits, veiled = caster.first_hits(scan_from_camera[:3, 3], directions, nearest_triangle)
-        labels.veiled.ravel()[pixels] |= veiled
-        # Rays are scaled to z = 1, so depth along them is planar depth.
-        hits = hits.some(hits.depth < nearest[hits.ray])
-        nearest[hits.ray] = hits.depth
-        normal, face, back = caster.normals(hits, directions[hits.ray], normals)
-        write_hits(
-            pixels[hits.ray], number, hits.depth, normal @ scan_from_camera[:3, :3], hits.triangle, hits.weights, back,
-            labels.depth_m.reshape(-1), labels.normal.reshape(-1, 3), labels.instance.reshape(-1),
-            labels.triangle.reshape(-1), labels.weights.reshape(-1, 3), labels.back.reshape(-1),
-        )  # fmt: skip
-        labels.leaning.ravel()[pixels[hits.ray]] = _dot(normal, face) < np.cos(np.radians(LEANING_DEG))
 
 
 def _no_labels(camera: Camera) -> Labels:
@@ -272,10 +223,6 @@ def _no_labels(camera: Camera) -> Labels:
         leaning=np.zeros(shape, bool),
         veiled=np.zeros(shape, bool),
     )
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("kx,kx->k", a, b)
 
 
 def _lookup(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ film are those of every engine (`renderers.frame`).
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numba
@@ -144,7 +144,10 @@ class RelightRenderer:
         if self._loaded is None or self._loaded.key != key:
             scan = load_prepared(self._scan_store, key)
             caster, paint = ScanCaster(scan), ScanPaint(scan)
-            self._loaded = _Loaded(key, scan, caster, paint, open_transport(self._scan_store, key, scan, caster, paint))
+            transport = open_transport(self._scan_store, key, scan, caster, paint)
+            # A product of bytes is found by way of floats: once for all views.
+            transport = replace(transport, patch_light=transport.patch_light.astype(np.float32))
+            self._loaded = _Loaded(key, scan, caster, paint, transport)
         return self._loaded
 
     def _load_background(self, recipe: SceneRecipe) -> _Background:
@@ -160,12 +163,11 @@ class RelightRenderer:
         return found
 
 
-def _find_bright(recipe: SceneRecipe, background: np.ndarray, rim: np.ndarray) -> np.ndarray:
-    """Of pixels (H, W) bool those before what is far brighter than white, which no photo is."""
-    bright = np.zeros_like(rim)
-    if recipe.background.plate is None:
-        bright[rim] = background[rim].max(axis=-1) * 2.0**recipe.film.exposure_ev > _BRIGHT
-    return bright
+def _find_bright(recipe: SceneRecipe, background: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Which of pixels (K,) lie before what is far brighter than white, as no photo is: (K,) bool."""
+    if recipe.background.plate is not None:
+        return np.zeros(len(pixels), bool)
+    return background.reshape(-1, 3)[pixels].max(axis=-1) * 2.0**recipe.film.exposure_ev > _BRIGHT
 
 
 def _refuse_unable(recipe: SceneRecipe) -> None:

@@ -62,91 +62,135 @@ def _texture(
     out, samples, triangle, weights, positions, triangles, uvs, scan_from_camera, focal, texels, shapes, starts,
     decode, off,
 ):  # pragma: no cover - compiled  # fmt: skip
-    """The barycentrics of a ray are its products with the normals of the planes through the eye and an edge, over their
-    sum; so u and v of the taps are quotients of what is linear in the picture, and most of it is the triangle's own."""
-    height, width = shapes[0, 0], shapes[0, 1]
     spread = off if off > 0 else 0.05
-    taps = 4 if off > 0 else 1
-    corner, edge, uv = np.empty((3, 3)), np.empty((3, 3)), np.empty((4, 2))
-    depth, right, down = np.empty(3), np.empty(3), np.empty(3)  # of the corners; of one, u and v, a step each way
-    volume = 0.0
+    wide, high = shapes[0, 1] / (2 * spread), shapes[0, 0] / (2 * spread)
+    one, two = np.float32(1), np.float32(2)
     last = -1
     for s in samples:
         t = triangle[s]
         if t != last:
             last = t
-            for k in range(3):
-                depth[k] = 0.0
-                for x in range(3):
-                    corner[k, x] = positions[triangles[t, k], x] - scan_from_camera[x, 3]
-                    depth[k] += corner[k, x] * scan_from_camera[x, 2]
-            right[:], down[:] = 0.0, 0.0
-            for k in range(3):
-                a, b = (k + 1) % 3, (k + 2) % 3
-                per_right = per_down = 0.0
-                for x in range(3):
-                    y, z = (x + 1) % 3, (x + 2) % 3
-                    edge[k, x] = corner[a, y] * corner[b, z] - corner[a, z] * corner[b, y]
-                    per_right += edge[k, x] * scan_from_camera[x, 0] * spread / focal
-                    per_down += edge[k, x] * scan_from_camera[x, 1] * spread / focal
-                right[0], down[0] = right[0] + per_right, down[0] + per_down
-                for x in range(2):
-                    right[1 + x] += per_right * uvs[t, k, x]
-                    down[1 + x] += per_down * uvs[t, k, x]
-            volume = corner[0, 0] * edge[0, 0] + corner[0, 1] * edge[0, 1] + corner[0, 2] * edge[0, 2]
+            volume, depth, right, down = _steps(t, positions, triangles, uvs, scan_from_camera, spread, focal)
         w0, w1, w2 = weights[s, 0], weights[s, 1], weights[s, 2]
         scale = volume / (w0 * depth[0] + w1 * depth[1] + w2 * depth[2])
-        one = (w0 + w1 + w2) * scale
-        u = (w0 * uvs[t, 0, 0] + w1 * uvs[t, 1, 0] + w2 * uvs[t, 2, 0]) * scale
-        v = (w0 * uvs[t, 0, 1] + w1 * uvs[t, 1, 1] + w2 * uvs[t, 2, 1]) * scale
-        for tap in range(4):
-            x, y = (1.0 if tap & 1 else -1.0), (1.0 if tap & 2 else -1.0)
-            total = one + x * right[0] + y * down[0]
-            if total == 0:
-                total = 1e-30
-            uv[tap, 0], uv[tap, 1] = (u + x * right[1] + y * down[1]) / total, (v + x * right[2] + y * down[2]) / total
+        here = (
+            (w0 + w1 + w2) * scale,
+            (w0 * uvs[t, 0, 0] + w1 * uvs[t, 1, 0] + w2 * uvs[t, 2, 0]) * scale,
+            (w0 * uvs[t, 0, 1] + w1 * uvs[t, 1, 1] + w2 * uvs[t, 2, 1]) * scale,
+        )
+        u0, v0 = _beside(here, -1.0, right, -1.0, down)
+        u1, v1 = _beside(here, 1.0, right, -1.0, down)
+        u2, v2 = _beside(here, -1.0, right, 1.0, down)
+        u3, v3 = _beside(here, 1.0, right, 1.0, down)
         # Texels per pixel to the right and down, from the taps' own differences.
-        rx, ry = (uv[1, 0] - uv[0, 0]) * width / (2 * spread), (uv[1, 1] - uv[0, 1]) * height / (2 * spread)
-        dx, dy = (uv[2, 0] - uv[0, 0]) * width / (2 * spread), (uv[2, 1] - uv[0, 1]) * height / (2 * spread)
+        rx, ry = (u1 - u0) * wide, (v1 - v0) * high
+        dx, dy = (u2 - u0) * wide, (v2 - v0) * high
         long = max(np.sqrt(max(rx * rx + ry * ry, dx * dx + dy * dy)), 1e-6)
         short = max(abs(rx * dy - ry * dx) / long, long / _MOST_ANISOTROPY)
         level = 0.5 * np.log2(max(_TAP_PX * _TAP_PX * long * short, 1e-12))
         level = min(max(level, 0.0), len(shapes) - 1.0)
         lower = int(level)
-        share_up = np.float32(level - lower)
-        upper = lower + 1 if share_up > 0 else lower
-        if taps == 1:
-            uv[0, 0], uv[0, 1] = uv[:, 0].mean(), uv[:, 1].mean()
-        red = green = blue = np.float32(0)
-        for tap in range(taps):
+        up = np.float32(level - lower)
+        upper = lower + 1 if up > 0 else lower
+        near = texels, starts[lower], shapes[lower, 0], shapes[lower, 1]
+        far = texels, starts[upper], shapes[upper, 0], shapes[upper, 1]
+        if off > 0:
             # Of four, two that lie across from each other look at the larger picture, two at the smaller.
-            above = upper > lower and (tap == 1 or tap == 2)
-            at = upper if above else lower
-            r, g, b = _bilinear(uv[tap, 0], uv[tap, 1], texels, shapes[at, 0], shapes[at, 1], starts[at])
-            share = np.float32(1)
-            if upper > lower and taps == 4:
-                share = np.float32(2) * (share_up if above else np.float32(1) - share_up)
-            elif upper > lower:
-                r2, g2, b2 = _bilinear(
-                    uv[tap, 0], uv[tap, 1], texels, shapes[upper, 0], shapes[upper, 1], starts[upper]
-                )
-                r, g, b = r + share_up * (r2 - r), g + share_up * (g2 - g), b + share_up * (b2 - b)
-            red += share * _linear(r, decode)
-            green += share * _linear(g, decode)
-            blue += share * _linear(b, decode)
-        each = np.float32(1) / np.float32(taps)
-        out[s, 0], out[s, 1], out[s, 2] = red * each, green * each, blue * each
+            of_near, of_far = (two * (one - up), two * up) if up > 0 else (one, one)
+            a, b = _decoded(_bilinear(u0, v0, near), decode), _decoded(_bilinear(u1, v1, far), decode)
+            c, d = _decoded(_bilinear(u2, v2, far), decode), _decoded(_bilinear(u3, v3, near), decode)
+            for x in range(3):
+                out[s, x] = (of_near * a[x] + of_far * b[x] + of_far * c[x] + of_near * d[x]) * np.float32(0.25)
+        else:
+            u, v = (u0 + u1 + u2 + u3) / 4, (v0 + v1 + v2 + v3) / 4
+            code, other = _bilinear(u, v, near), _bilinear(u, v, far)
+            mixed = (
+                code[0] + up * (other[0] - code[0]),
+                code[1] + up * (other[1] - code[1]),
+                code[2] + up * (other[2] - code[2]),
+            )
+            out[s, 0], out[s, 1], out[s, 2] = _decoded(mixed, decode)
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True)
+def _steps(t, positions, triangles, uvs, scan_from_camera, spread, focal):  # pragma: no cover - compiled
+    """Of a triangle seen from the eye: its volume with it, the corners' depths, and by how much the sum of a ray's
+    products, and that times u and times v, change with a step of `spread` pixels to the right and down.
+
+    The barycentrics of a ray are its products with the normals of the planes through the eye and an edge, over their
+    sum; so u and v of the taps are quotients of what is linear in the picture, and most of it is the triangle's own.
+    """
+    a, b, c = (
+        _from_eye(positions, triangles[t, 0], scan_from_camera),
+        _from_eye(positions, triangles[t, 1], scan_from_camera),
+        _from_eye(positions, triangles[t, 2], scan_from_camera),
+    )
+    of_a, of_b, of_c = _cross(b, c), _cross(c, a), _cross(a, b)
+    depth = _along(a, scan_from_camera, 2), _along(b, scan_from_camera, 2), _along(c, scan_from_camera, 2)
+    right = _step(of_a, of_b, of_c, t, uvs, scan_from_camera, 0, spread, focal)
+    down = _step(of_a, of_b, of_c, t, uvs, scan_from_camera, 1, spread, focal)
+    return a[0] * of_a[0] + a[1] * of_a[1] + a[2] * of_a[2], depth, right, down
+
+
+@numba.njit(cache=True)
+def _step(of_a, of_b, of_c, t, uvs, scan_from_camera, axis, spread, focal):  # pragma: no cover - compiled
+    each = spread / focal
+    a, b, c = (
+        _along(of_a, scan_from_camera, axis) * each,
+        _along(of_b, scan_from_camera, axis) * each,
+        _along(of_c, scan_from_camera, axis) * each,
+    )
+    return (
+        a + b + c,
+        a * uvs[t, 0, 0] + b * uvs[t, 1, 0] + c * uvs[t, 2, 0],
+        a * uvs[t, 0, 1] + b * uvs[t, 1, 1] + c * uvs[t, 2, 1],
+    )
+
+
+@numba.njit(cache=True)
+def _beside(here, x, right, y, down):  # pragma: no cover - compiled
+    total = here[0] + x * right[0] + y * down[0]
+    if total == 0:
+        total = 1e-30
+    scale = 1 / total
+    return (here[1] + x * right[1] + y * down[1]) * scale, (here[2] + x * right[2] + y * down[2]) * scale
+
+
+@numba.njit(cache=True)
+def _from_eye(positions, k, scan_from_camera):  # pragma: no cover - compiled
+    return (
+        positions[k, 0] - scan_from_camera[0, 3],
+        positions[k, 1] - scan_from_camera[1, 3],
+        positions[k, 2] - scan_from_camera[2, 3],
+    )
+
+
+@numba.njit(cache=True)
+def _along(a, scan_from_camera, axis):  # pragma: no cover - compiled
+    return a[0] * scan_from_camera[0, axis] + a[1] * scan_from_camera[1, axis] + a[2] * scan_from_camera[2, axis]
+
+
+@numba.njit(cache=True)
+def _cross(a, b):  # pragma: no cover - compiled
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@numba.njit(cache=True)
+def _decoded(code, decode):  # pragma: no cover - compiled
+    """Light of codes, interpolated between those of whole ones."""
+    return _linear(code[0], decode), _linear(code[1], decode), _linear(code[2], decode)
+
+
+@numba.njit(cache=True)
 def _linear(code, decode):  # pragma: no cover - compiled
-    whole = min(int(code), 254)
-    return decode[whole] + (code - np.float32(whole)) * (decode[whole + 1] - decode[whole])
+    whole = min(np.uint32(code), np.uint32(254))
+    return decode[whole] + (code - np.float32(whole)) * (decode[whole + np.uint32(1)] - decode[whole])
 
 
-@numba.njit(cache=True, inline="always")
-def _bilinear(u, v, texels, h, w, start):  # pragma: no cover - compiled
+@numba.njit(cache=True)
+def _bilinear(u, v, picture):  # pragma: no cover - compiled
     """Mean code between four texels, by their weights; texels hold three colours and a weight in 32 bits."""
+    texels, start, h, w = picture
     x, y = (u - np.floor(u)) * w - 0.5, (1 - (v - np.floor(v))) * h - 0.5
     x0, y0 = int(np.floor(x)), int(np.floor(y))
     fx, fy = np.float32(x - x0), np.float32(y - y0)
@@ -154,14 +198,20 @@ def _bilinear(u, v, texels, h, w, start):  # pragma: no cover - compiled
     x0, x1 = x0 + w if x0 < 0 else x0, x1 - w if x1 >= w else x1
     y0, y1 = y0 + h if y0 < 0 else y0, y1 - h if y1 >= h else y1
     y0, y1 = min(y0, h - 1), min(y1, h - 1)
-    total = red = green = blue = np.float32(0)
     one = np.float32(1)
-    for corner in range(4):
-        texel = texels[start + (y1 if corner & 2 else y0) * w + (x1 if corner & 1 else x0)]
-        share = (fy if corner & 2 else one - fy) * (fx if corner & 1 else one - fx) * np.float32(texel >> 24)
-        total += share
-        red += share * np.float32(texel & 255)
-        green += share * np.float32((texel >> 8) & 255)
-        blue += share * np.float32((texel >> 16) & 255)
+    upper, lower = start + y0 * w, start + y1 * w
+    total = red = green = blue = np.float32(0)
+    for at, share in (
+        (upper + x0, (one - fy) * (one - fx)),
+        (upper + x1, (one - fy) * fx),
+        (lower + x0, fy * (one - fx)),
+        (lower + x1, fy * fx),
+    ):
+        texel = texels[np.uint64(at)]
+        weight = share * np.float32(texel >> np.uint32(24))
+        total += weight
+        red += weight * np.float32(texel & np.uint32(255))
+        green += weight * np.float32((texel >> np.uint32(8)) & np.uint32(255))
+        blue += weight * np.float32((texel >> np.uint32(16)) & np.uint32(255))
     scale = one / max(total, np.float32(1e-6))
     return red * scale, green * scale, blue * scale

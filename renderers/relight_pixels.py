@@ -12,6 +12,20 @@ _OFF_PLANE_PX, _TURNED = 1.0, 0.9
 
 
 @numba.njit(cache=True)
+def sort_pixels(instance, edge):  # pragma: no cover - compiled
+    """Pixels, by number in the frame, of the subject's that are at no edge, and of those at edges of kind 1 and 2."""
+    instance, edge = instance.ravel(), edge.ravel()
+    numbers = np.empty((3, len(edge)), np.int64)
+    counts = np.zeros(3, np.int64)
+    for p in range(len(edge)):
+        kind = edge[p]
+        if kind or instance[p]:
+            numbers[kind, counts[kind]] = p
+            counts[kind] += 1
+    return numbers[0, : counts[0]], numbers[1, : counts[1]], numbers[2, : counts[2]]
+
+
+@numba.njit(cache=True)
 def count(triangle, triangles):  # pragma: no cover - compiled
     """How many triangles occur."""
     seen = np.zeros(triangles, np.bool_)

@@ -55,7 +55,7 @@ class Relit:
     def _bounce(self) -> np.ndarray:
         """Radiance (P, 3) float32 that patches send out after at least one and at most _BOUNCES encounters."""
         t = self._transport
-        irradiance = t.patch_light.astype(np.float32) @ (self.light.irradiance / np.float32(255))
+        irradiance = t.patch_light.astype(np.float32, copy=False) @ (self.light.irradiance / np.float32(255))
         links = csr_matrix((t.link_share, t.link_patch, t.link_start), (len(t.patch_albedo), len(t.patch_albedo)))
         sent = total = irradiance * t.patch_albedo / np.float32(np.pi)
         for _ in range(_BOUNCES - 1):

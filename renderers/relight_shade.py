@@ -70,20 +70,21 @@ def _ask_lights(
     """
 
     def ask(some: np.ndarray, parts: np.ndarray) -> np.ndarray:
-        ray, origins, directions = _shadow_rays(sample[some], number[some], parts, *geometry)
-        each = parts.shape[1]
-        free = np.zeros((len(some), each), bool)
-        free.ravel()[ray] = ~caster.blocked(origins, directions, (ray % each + 0.5) / each)
+        ray, origins, directions = _shadow_rays(sample[some], number[some], towards[:, parts], *geometry)
+        free = np.zeros((len(some), len(parts)), bool)
+        threshold = (parts[ray % len(parts)] + 0.5) / LIGHT_RAYS
+        free.ravel()[ray] = ~caster.blocked(origins, directions, threshold)
         return free
 
     unsure = np.ones(len(sample), bool)
     all_dark = np.flatnonzero(dark)
-    unsure[all_dark] = ask(all_dark, towards[:, :1])[:, 0]
+    unsure[all_dark] = ask(all_dark, np.array([0]))[:, 0]
     unsure = np.flatnonzero(unsure)
-    ends = ask(unsure, towards[:, [0, -1]])
+    ends = ask(unsure, np.array([0, LIGHT_RAYS - 1]))
     free = np.repeat(ends[:, :1], LIGHT_RAYS, axis=1)
+    free[:, -1] = ends[:, 1]
     mixed = np.flatnonzero(ends[:, 0] != ends[:, 1])
-    free[mixed] = ask(unsure[mixed], towards)
+    free[mixed, 1:-1] = ask(unsure[mixed], np.arange(1, LIGHT_RAYS - 1))
     return sample[unsure], number[unsure], free
 
 
@@ -134,34 +135,29 @@ def _locate(
 def _shade(sides, shares, normal, compact, vectors, state, strong, towards, middles):  # pragma: no cover - compiled
     """Irradiance without the strong lights that must still be asked for, which those are by sample and number, and
     whether all nodes around took it for dark."""
-    count, lights = len(sides), len(strong)
+    count, lights, parts = len(sides), len(strong), towards.shape[1]
     out = np.zeros((count, 3), np.float32)
     open_sample = np.empty(count * lights, np.int64)
     open_light = np.empty(count * lights, np.int64)
     all_dark = np.empty(count * lights, np.bool_)
     n = 0
-    vector = np.zeros(9, np.float32)
     for s in range(count):
-        vector[:] = 0
-        for k in range(3):
-            for x in range(9):
-                vector[x] += shares[s, k] * vectors[compact[sides[s, k]], x]
+        k0, k1, k2 = compact[sides[s, 0]], compact[sides[s, 1]], compact[sides[s, 2]]
+        s0, s1, s2 = shares[s, 0], shares[s, 1], shares[s, 2]
         for c in range(3):
             value = np.float32(0)
             for x in range(3):
-                value += normal[s, x] * vector[3 * c + x]
+                at = 3 * c + x
+                value += normal[s, x] * (s0 * vectors[k0, at] + s1 * vectors[k1, at] + s2 * vectors[k2, at])
             out[s, c] = max(value, np.float32(0))
         for light in range(lights):
-            lit = dark = 0
-            for k in range(3):
-                lit += state[compact[sides[s, k]], light] == LIT
-                dark += state[compact[sides[s, k]], light] == DARK
-            if lit == 3:
-                for ray in range(towards.shape[1]):
+            first, second, third = state[k0, light], state[k1, light], state[k2, light]
+            if first == LIT and second == LIT and third == LIT:
+                for ray in range(parts):
                     cosine = np.float32(0)
                     for x in range(3):
                         cosine += normal[s, x] * towards[light, ray, x]
-                    cosine = max(cosine, np.float32(0)) / np.float32(towards.shape[1])
+                    cosine = max(cosine, np.float32(0)) / np.float32(parts)
                     for c in range(3):
                         out[s, c] += cosine * strong[light, c]
             else:
@@ -169,7 +165,8 @@ def _shade(sides, shares, normal, compact, vectors, state, strong, towards, midd
                 for x in range(3):
                     facing += normal[s, x] * middles[light, x]
                 if facing > _BEHIND:
-                    open_sample[n], open_light[n], all_dark[n] = s, light, dark == 3
+                    dark = first == DARK and second == DARK and third == DARK
+                    open_sample[n], open_light[n], all_dark[n] = s, light, dark
                     n += 1
     return out, open_sample[:n], open_light[:n], all_dark[:n]
 

@@ -4,6 +4,7 @@ The label's own hit serves inside of surfaces. Where the eight neighbours of a p
 half transparent, rays are cast, spread as Cycles' pixel filter spreads its paths.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from renderers.raster import Pixels
 from renderers.raycast import Labels, ScanCaster
-from renderers.relight_pixels import count, find_edges, merge, ray_directions, spread
+from renderers.relight_pixels import count, find_edges, merge, ray_directions, sort_pixels, spread
 from synth.camera import Camera
 
 #: Rays of a pixel at an edge: within the subject, at its rim, and at its rim before what is far brighter than white,
@@ -55,37 +56,39 @@ def see_surfaces(
     part: np.ndarray,
     scan_from_camera: np.ndarray,
     window: tuple[slice, slice],
-    find_bright: Callable[[np.ndarray], np.ndarray] = np.zeros_like,
+    find_bright: Callable[[np.ndarray], np.ndarray] = lambda pixels: np.zeros(len(pixels), bool),
 ) -> list[Seen]:
     """The samples of pixels inside of surfaces, of those at edges within the subject, at its rim, and at its rim before
     bright light.
 
-    part (T,): triangles of one number continue each other. find_bright: of pixels (H, W) bool, those that lie before
-    what is far brighter than white. Inside there is one sample a pixel, in its centre; where triangles are as small as
-    pixels, one at each corner besides, and a pixel takes from all around.
+    part (T,): triangles of one number continue each other. find_bright: which of pixels (K,), by number in the frame,
+    lie before what is far brighter than white, (K,) bool. Inside there is one sample a pixel, in its centre; where
+    triangles are as small as pixels, one at each corner besides, and a pixel takes from all around.
     """
     edge = find_edges(
         labels.instance, labels.depth_m, labels.normal, labels.veiled, labels.triangle, part,
         camera.focal_px, np.array(camera.center_px),
         window[0].start, window[0].stop, window[1].start, window[1].stop,
     )  # fmt: skip
-    edge[find_bright(edge == _RIM)] = _BRIGHT_RIM
-    inside = np.flatnonzero((labels.instance > 0) & (edge == 0))
+    inside, within, rim = sort_pixels(labels.instance, edge)
+    bright = find_bright(rim)
     triangle, weights = labels.triangle.ravel()[inside], labels.weights.reshape(-1, 3)[inside]
+    flat = caster.flatten(camera, scan_from_camera) if caster.opaque else None
     if len(inside) < _FINE * count(triangle, len(caster.scan.triangles)):
-        whole = _cast_corners(camera, inside, triangle, weights, caster, scan_from_camera)
+        whole = _cast_corners(camera, inside, triangle, weights, caster, scan_from_camera, flat)
     else:
         whole = Seen(triangle, weights, inside, np.arange(len(inside)), np.ones(len(inside), np.float32), taps=4)
     edges = [
-        _cast_edges(camera, np.flatnonzero(edge == kind), rays, caster, scan_from_camera)
-        for kind, rays in EDGE_RAYS.items()
+        _cast_edges(camera, pixels, EDGE_RAYS[kind], caster, scan_from_camera, flat)
+        for kind, pixels in ((_WITHIN, within), (_RIM, rim[~bright]), (_BRIGHT_RIM, rim[bright]))
     ]
     return [whole, *edges]
 
 
+@functools.cache
 def filter_offsets(count: int) -> np.ndarray:
     """(count, 2) offsets from a pixel's centre, pixels, distributed as Cycles' filter: the inverse of its integral at
-    the points of a (0, m, 2) net (Hammersley's)."""
+    the points of a (0, m, 2) net (Hammersley's). Shared: not to be written to."""
     number = np.arange(count)
     other = np.zeros(count)
     bit, value = 0.5, number.copy()
@@ -107,6 +110,7 @@ def _cast_corners(
     weights: np.ndarray,
     caster: ScanCaster,
     scan_from_camera: np.ndarray,
+    flat: np.ndarray | None,
 ) -> Seen:
     """Samples at centres and corners of pixels, weighted by the pixel filter there."""
     h, w = camera.shape
@@ -118,7 +122,7 @@ def _cast_corners(
             corner[i : h + i, j : w + j] |= inside
     corners = np.flatnonzero(corner)
     to_corner = np.array([[-0.5, -0.5]])
-    drawn = _draw(camera, corners, (h + 1, w + 1), to_corner, caster, scan_from_camera)
+    drawn = _draw(corners, (h + 1, w + 1), to_corner, caster, flat)
     hit_triangle, hit_weights = drawn or caster.surfaces(*_rays(camera, corners, w + 1, to_corner, scan_from_camera))
     hit = hit_triangle >= 0
     at_centre, at_corner = np.full(h * w, -1), np.full((h + 1) * (w + 1), -1)
@@ -144,31 +148,31 @@ def _filter_density(offset_px: np.ndarray) -> np.ndarray:
 
 
 def _draw(
-    camera: Camera,
-    pixels: np.ndarray,
-    shape: tuple[int, int],
-    offsets: np.ndarray,
-    caster: ScanCaster,
-    scan_from_camera: np.ndarray,
+    pixels: np.ndarray, shape: tuple[int, int], offsets: np.ndarray, caster: ScanCaster, flat: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Triangles (K * S,) and barycentrics (K * S, 3) that S rays through each of K pixels of a picture of a shape meet,
-    as `ScanCaster.surfaces` has them; None where rays must be cast."""
-    if not caster.opaque:
+    as `ScanCaster.surfaces` has them; None where rays must be cast: the scan is not `flat`."""
+    if flat is None:
         return None
     if not len(pixels):
         return np.zeros(0, np.int32), np.zeros((0, 3), np.float32)
     number = np.full(shape, -1, np.int32)
     number.ravel()[pixels] = np.arange(len(pixels))
-    met = caster.nearest_points(camera, scan_from_camera, Pixels(number, offsets=offsets))
-    return None if met is None else (met[0].ravel(), met[1].reshape(-1, 3))
+    triangle, weights = caster.nearest_points(flat, Pixels(number, offsets=offsets))
+    return triangle.ravel(), weights.reshape(-1, 3)
 
 
 def _cast_edges(
-    camera: Camera, pixels: np.ndarray, rays: int, caster: ScanCaster, scan_from_camera: np.ndarray
+    camera: Camera,
+    pixels: np.ndarray,
+    rays: int,
+    caster: ScanCaster,
+    scan_from_camera: np.ndarray,
+    flat: np.ndarray | None,
 ) -> Seen:
     offsets = filter_offsets(rays)
     pixel = np.repeat(pixels, rays)
-    drawn = _draw(camera, pixels, camera.shape, offsets, caster, scan_from_camera)
+    drawn = _draw(pixels, camera.shape, offsets, caster, flat)
     if drawn is not None:
         triangle, weights = drawn
         hit = triangle >= 0

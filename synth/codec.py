@@ -7,7 +7,7 @@ Encoding is deterministic: the same sample gives the same bytes with the same en
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
@@ -15,9 +15,10 @@ import OpenEXR
 from PIL import Image
 from pydantic import ValidationError
 
-from synth.png import png_bytes
+from synth.exr import half_exr
+from synth.png import png_bytes, png_pixels
 from synth.recipe import SceneRecipe, canonical_json
-from synth.sample import BadSample, LabelCounts, Sample
+from synth.sample import BadSample, LabelCounts, Sample, subject_window
 
 #: The value of each half float, by its bits.
 _FLOATS = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -64,7 +65,7 @@ def encode_sample(sample: Sample, flags: tuple[str, ...] = ()) -> dict[str, byte
         "alpha.png": png_bytes(sample.alpha),
         "instance.png": png_bytes(sample.instance),
         "depth.exr": exr_bytes({"Y": sample.depth_m}, OpenEXR.PXR24_COMPRESSION),
-        "normal.exr": exr_bytes({"RGB": sample.normal.astype(np.float16)}, OpenEXR.ZIP_COMPRESSION),
+        "normal.exr": half_exr(_halves(sample.normal, subject_window(sample.mask))),
     }
     if sample.albedo is not None:
         members["albedo.png"] = png_bytes(sample.albedo)
@@ -126,28 +127,46 @@ def decode_sample(members: Mapping[str, bytes], lean: bool = False) -> Sample:
     recipe = decode_recipe(members["json"])
     h, w = recipe.camera.shape
 
-    def png(name: str, mode: str) -> np.ndarray | None:
-        return _read_png(name, members[name], mode, (w, h)) if name in members else None
+    def png(name: str, *channels: int) -> np.ndarray | None:
+        return _read_png(name, members[name], (h, w, *channels)) if name in members else None
 
-    sample = Sample(
+    instance = png("instance.png")
+    normal = _read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3))
+    return Sample(
         recipe=recipe,
-        rgb=png("rgb.png", "RGB"),
-        alpha=png("alpha.png", "L"),
-        instance=png("instance.png", "L"),
+        rgb=png("rgb.png", 3),
+        alpha=png("alpha.png"),
+        instance=instance,
         depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
-        normal=_as_wanted(_read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3)), lean),
+        normal=normal.astype(np.float16, copy=False) if lean else _floats(normal, subject_window(instance > 0)),
         counts=_decode_counts(members["json"]),
-        albedo=None if lean else png("albedo.png", "RGB"),
-        trust=png("trust.png", "L"),
+        albedo=None if lean else png("albedo.png", 3),
+        trust=png("trust.png"),
     )
-    return sample
 
 
-def _as_wanted(normal: np.ndarray, lean: bool) -> np.ndarray:
-    """Halves as they are, or as float32: from a table, for numpy converts them one by one in five times the time."""
-    if lean or normal.dtype != np.float16:
-        return normal.astype(np.float16 if lean else np.float32, copy=False)
-    return _FLOATS[normal.view(np.uint16)]
+def _halves(normal: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    return _convert(normal, window, np.float16, lambda some: some.astype(np.float16))
+
+
+def _floats(normal: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
+    """As float32: from a table, for numpy converts halves one by one in five times the time."""
+    if normal.dtype != np.float16:
+        return normal.astype(np.float32, copy=False)
+    return _convert(normal, window, np.float32, lambda some: _FLOATS[some.view(np.uint16)])
+
+
+def _convert(
+    normal: np.ndarray, window: tuple[slice, slice], dtype: type, convert: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Normals (H, W, 3) of another type; where they are all 0 outside of the subject's window, only those inside are
+    converted."""
+    bits = normal.view(f"u{normal.itemsize}")
+    if np.count_nonzero(bits) != np.count_nonzero(bits[window]):
+        return convert(normal)
+    out = np.zeros(normal.shape, dtype)
+    out[window] = convert(normal[window])
+    return out
 
 
 def with_flags(members: Mapping[str, bytes], sample: Sample, flags: tuple[str, ...]) -> dict[str, bytes]:
@@ -164,7 +183,12 @@ def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
         raise BadSample("encoding", str(error)) from error
 
 
-def _read_png(name: str, data: bytes, mode: str, size: tuple[int, int]) -> np.ndarray:
+def _read_png(name: str, data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """(H, W) or (H, W, 3) uint8: quickly where the file is one of ours, by Pillow where it is another's."""
+    pixels = png_pixels(data, shape)
+    if pixels is not None:
+        return pixels
+    mode, size = "L" if len(shape) == 2 else "RGB", (shape[1], shape[0])
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode != mode or image.size != size:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.camera import Camera, cropped, cross, normals_from_depth, pixel_slopes, points_from_depth
+from synth.camera import Camera, cropped, cross, pixel_slopes, points_from_depth
 from synth.config import CheckLimits
 from synth.recipe import SceneRecipe
 
@@ -18,6 +18,8 @@ _UNIT_TOLERANCE = 2e-3
 _FACING_TOLERANCE = 2e-3
 #: Normals two pixels apart that differ by more than 15 degrees lie on a fold or an edge.
 _SLOW_COSINE = np.cos(np.radians(15.0))
+#: Depth that changes by more than this share of itself from pixel to pixel tells of no surface.
+_MOST_STEP = 0.05
 #: Rows whose normals are held against the depth, of so many, where there are more than that: a quarter of a large
 #: picture tells of a whole that is wrong.
 _STRIP_ROWS, _STRIP_EVERY, _ALL_ROWS = 8, 32, 320
@@ -101,9 +103,10 @@ def check(sample: Sample, limits: CheckLimits) -> tuple[str, ...]:
     flags = []
     if is_soft(sample.recipe, limits):
         flags.append("soft_background")
-    if border_share(sample.mask) > 0:
+    mask = sample.mask
+    if border_share(mask) > 0:
         flags.append("truncated")
-    if sample.counts.leaning_normals > limits.max_leaning * sample.mask.sum():
+    if sample.counts.leaning_normals > limits.max_leaning * np.count_nonzero(mask):
         flags.append("leaning_normals")
     return tuple(flags)
 
@@ -147,15 +150,14 @@ def normal_error_deg(sample: Sample) -> np.ndarray:
 
     Flips and swapped axes show here though every normal is unit and faces the camera.
     """
-    window = subject_window(sample.mask)
+    whole = sample.mask
+    window = subject_window(whole)
     count = -(-(window[0].stop - window[0].start) // _STRIP_EVERY)
-    angles = [
-        angles_to_depth_deg(
-            cropped(sample.recipe.camera, strip), sample.mask[strip], sample.depth_m[strip], sample.normal[strip]
-        )
-        for strip in strips(window, count, _STRIP_ROWS, _ALL_ROWS)
-    ]
-    return np.concatenate(angles)
+    some = strips(window, count, _STRIP_ROWS, _ALL_ROWS)
+    rows = np.array([range(*strip.indices(len(whole))) for strip, _ in some])  # (strips, rows)
+    x, y = pixel_slopes(sample.recipe.camera)
+    mask, depth_m, normal = (array[rows, window[1]] for array in (whole, sample.depth_m, sample.normal))
+    return _angles_deg(x[window[1]], y[rows], mask, depth_m, normal)
 
 
 def strips(window: tuple[slice, slice], count: int, rows: int, most: int) -> list[tuple[slice, slice]]:
@@ -175,10 +177,24 @@ def angles_to_depth_deg(camera: Camera, mask: np.ndarray, depth_m: np.ndarray, n
     of hair. Depth outside of the mask must be infinite.
     """
     window = subject_window(mask)
-    normal = normal[window]
-    derived = normals_from_depth(cropped(camera, window), depth_m[window])
-    valid = np.isfinite(derived[..., 0]) & mask[window] & _turns_slowly(normal)
-    a, b = derived[valid], normal[valid].astype(np.float64)
+    x, y = pixel_slopes(cropped(camera, window))
+    return _angles_deg(x, y, mask[window], depth_m[window], normal[window])
+
+
+def _angles_deg(x: np.ndarray, y: np.ndarray, mask: np.ndarray, depth_m: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """`angles_to_depth_deg` of one picture or of many at once: masks and depths (..., H, W), normals (..., H, W, 3),
+    slopes x (W,) and y (..., H) of the pixels' rays.
+
+    A normal of the depth is what `synth.camera.normals_from_depth` says; only those that are compared are found.
+    """
+    z = np.where(mask, depth_m, np.nan).astype(np.float64)
+    points = x * z, y[..., None] * z, z
+    along = [p[..., 1:-1, 2:] - p[..., 1:-1, :-2] for p in points]  # to the right
+    down = [p[..., 2:, 1:-1] - p[..., :-2, 1:-1] for p in points]
+    most = 2 * _MOST_STEP * z[..., 1:-1, 1:-1]
+    valid = (np.abs(along[2]) < most) & (np.abs(down[2]) < most) & _turns_slowly(normal)
+    a = cross(*(np.stack([d[valid] for d in way], axis=1) for way in (down, along)))  # (K, 3)
+    b = normal[..., 1:-1, 1:-1, :][valid].astype(np.float64)
     return np.degrees(np.arctan2(_length(cross(a, b)), np.einsum("kx,kx->k", a, b)))
 
 
@@ -186,13 +202,20 @@ def _length(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.einsum("...x,...x->...", vectors, vectors))
 
 
+def _any_outside(array: np.ndarray, window: tuple[slice, slice]) -> bool:
+    """Whether an array (H, W, 3) float32 is other than 0 outside of a window."""
+    bits = array.view(np.uint32)  # integers are held against 0 a lot faster, but not 0 against -0
+    return np.count_nonzero(bits) != np.count_nonzero(bits[window]) and (
+        np.count_nonzero(array) != np.count_nonzero(array[window])
+    )
+
+
 def _turns_slowly(normal: np.ndarray) -> np.ndarray:
-    """Where the normals on both sides of a pixel, across and down, are within 15 degrees of each other: (H, W) bool."""
-    slow = np.zeros(normal.shape[:2], bool)
-    across = np.einsum("hwx,hwx->hw", normal[:, 2:], normal[:, :-2]) > _SLOW_COSINE
-    down = np.einsum("hwx,hwx->hw", normal[2:], normal[:-2]) > _SLOW_COSINE
-    slow[1:-1, 1:-1] = across[1:-1] & down[:, 1:-1]
-    return slow
+    """Where the normals (..., H, W, 3) on both sides of a pixel, across and down, are within 15 degrees of each other:
+    (..., H - 2, W - 2) bool, of all but the outermost pixels."""
+    across = np.einsum("...x,...x->...", normal[..., 1:-1, 2:, :], normal[..., 1:-1, :-2, :])
+    down = np.einsum("...x,...x->...", normal[..., 2:, 1:-1, :], normal[..., :-2, 1:-1, :])
+    return (across > _SLOW_COSINE) & (down > _SLOW_COSINE)
 
 
 def _check_arrays(sample: Sample) -> None:
@@ -211,7 +234,7 @@ def _check_arrays(sample: Sample) -> None:
 
 
 def _check_counts(sample: Sample) -> None:
-    subject = int(sample.mask.sum())
+    subject = np.count_nonzero(sample.instance)
     for name, count in vars(sample.counts).items():
         if not 0 <= count <= subject:
             raise BadSample("counts", f"{name} counts {count} of the subject's {subject} pixels")
@@ -223,16 +246,16 @@ def _check_labels(sample: Sample, limits: CheckLimits) -> None:
         raise BadSample("no_subject", "no pixel shows a subject")
     if sample.instance.max() > len(sample.recipe.subjects):
         raise BadSample("instance", f"instance {sample.instance.max()} of {len(sample.recipe.subjects)} subjects")
-    finite = np.isfinite(sample.depth_m)
-    if not np.array_equal(finite, mask) or not np.array_equal(sample.depth_m == np.inf, ~mask):
-        raise BadSample("mask_depth", f"mask and finite depth differ on {int((finite != mask).sum())} pixels")
-    if (sample.depth_m[mask] <= 0).any():
-        raise BadSample("depth_sign", "depth behind the camera")
     window = subject_window(mask)
-    seen, normal = mask[window], sample.normal[window]
+    seen, depth, normal = mask[window], sample.depth_m[window], sample.normal[window]
+    infinite = np.count_nonzero(sample.depth_m == np.inf)
+    if not np.array_equal(np.isfinite(depth), seen) or infinite != mask.size - np.count_nonzero(mask):
+        wrong = np.count_nonzero(np.isfinite(sample.depth_m) != mask)
+        raise BadSample("mask_depth", f"mask and finite depth differ on {wrong} pixels")
+    if (depth[seen] <= 0).any():
+        raise BadSample("depth_sign", "depth behind the camera")
     length = _length(normal)
-    bits = sample.normal.view(np.uint32) << 1  # all but the sign: integers are held against 0 a lot faster
-    if length[~seen].any() or np.count_nonzero(bits) != np.count_nonzero(bits[window]):
+    if length[~seen].any() or _any_outside(sample.normal, window):
         raise BadSample("mask_normal", "normals outside the mask")
     length = length[seen]
     if not np.all(np.abs(length - 1) < _UNIT_TOLERANCE):
@@ -263,20 +286,23 @@ def _check_outputs(sample: Sample) -> None:
 
 
 def _check_subject(sample: Sample, limits: CheckLimits) -> None:
-    covered = float(sample.mask.mean())
+    mask = sample.mask
+    covered = np.count_nonzero(mask) / mask.size
     if covered < limits.min_subject:
         raise BadSample("too_small", f"subjects cover {covered:.2%} of the frame")
     if covered > limits.max_subject:
         raise BadSample("too_large", f"subjects cover {covered:.2%} of the frame")
-    touched = border_share(sample.mask)
+    touched = border_share(mask)
     if touched > limits.max_border:
         raise BadSample("cut_off", f"subjects touch {touched:.0%} of the border")
 
 
 def _check_picture(sample: Sample, limits: CheckLimits) -> None:
-    person = sample.rgb[sample.mask].astype(np.float32) / 255
-    red, green, blue = person.T
-    luma = person @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    mask = sample.mask
+    window = subject_window(mask)
+    person = sample.rgb[window][mask[window]]
+    red, green, blue = np.ascontiguousarray(person.T).astype(np.float32) / 255
+    luma = np.float32(0.2126) * red + np.float32(0.7152) * green + np.float32(0.0722) * blue
     if luma.mean() < limits.min_brightness:
         raise BadSample("black", f"mean brightness {luma.mean():.3f} on the subject")
     if luma.mean() > limits.max_brightness:

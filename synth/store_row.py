@@ -25,7 +25,7 @@ def make_row(
     sample: as decoded from `members`, checked. env_id: of `Run.add_environment`. refused: the attempts before this
     one, as (attempt, reason, detail).
     """
-    recipe = sample.recipe
+    recipe, mask = sample.recipe, sample.mask
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
     offsets, _ = locate({name: len(data) for name, data in members.items()})
     row = Row(
@@ -51,9 +51,9 @@ def make_row(
         exposure_ev=recipe.film.exposure_ev,
         background_yaw_deg=recipe.background.yaw_deg,
         magnification=background_magnification(recipe),
-        covered=float(sample.mask.mean()),
-        border=border_share(sample.mask),
-        depth_p50_m=float(np.median(sample.depth_m[sample.mask])),
+        covered=float(mask.mean()),
+        border=border_share(mask),
+        depth_p50_m=float(np.median(sample.depth_m[mask])),
         **vars(sample.counts),
         **_camera_columns(recipe),
     )

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 #: A module imports only from lines above its own, or from its own family (same name up to the first underscore).
 LAYERS = [
-    {"synth.camera", "synth.errors", "synth.png", "synth.sandbox", "synth.scratch", "synth.splits",
+    {"synth.camera", "synth.errors", "synth.exr", "synth.png", "synth.sandbox", "synth.scratch", "synth.splits",
      "renderers.resample"},
     {"synth.picture", "synth.pool", "synth.recipe", "renderers.raster"},
     {"synth.config"},
@@ -56,7 +56,7 @@ ONLY_IN = {
     "safetensors": ("train.checkpoint",),
     "av": ("train.video",),
     "embreex": ("renderers.raycast",),
-    "zlib_ng": ("synth.png",),
+    "zlib_ng": ("synth.exr", "synth.png"),
     "pyarrow": ("synth.store", "synth.version", "synth.export"),
     "obstore": ("synth.store_bucket",),
     "rerun": ("synth.report_rerun",),

@@ -94,3 +94,27 @@ def test_truncated_members_are_refused(member):
     members[member] = members[member][: len(members[member]) // 2]
     with pytest.raises(BadBytes, match=member):
         decode_sample(members)
+
+
+@pytest.mark.parametrize("stray", [np.float32(0.25), np.float32(-0.0), np.float32(np.nan)])
+def test_normals_far_from_the_subject_come_back_as_they_are(stray):
+    """Outside of the subject's box nothing is converted only where nothing is."""
+    sample = ball_sample()
+    normal = sample.normal.copy()
+    assert not sample.mask[0, 0] and not sample.mask[:, 0].any()
+    normal[0, 0] = stray
+    back = decode_sample(encode_sample(dataclasses.replace(sample, normal=normal)))
+    np.testing.assert_array_equal(back.normal[0, 0], normal[0, 0])
+    np.testing.assert_array_equal(np.signbit(back.normal[0, 0]), np.signbit(normal[0, 0]))
+    np.testing.assert_array_equal(back.normal, normal.astype(np.float16).astype(np.float32))
+
+
+def test_pngs_of_other_writers_are_read_too():
+    members, sample = stored(ball_sample())
+    for name, array in (("rgb.png", sample.rgb), ("alpha.png", sample.alpha)):
+        buffer = io.BytesIO()
+        Image.fromarray(array).save(buffer, "PNG")
+        members[name] = buffer.getvalue()
+    back = decode_sample(members)
+    np.testing.assert_array_equal(back.rgb, sample.rgb)
+    np.testing.assert_array_equal(back.alpha, sample.alpha)

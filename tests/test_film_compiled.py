@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from renderers.film import composite, develop
-from renderers.film_compiled import _codes, develop_over
+from renderers.film import composite, develop, to_8bit
+from renderers.film_compiled import _codes, coverage_8bit, develop_over
 from synth.recipe import Film
 
 
@@ -48,3 +48,10 @@ def test_other_view_transforms_are_left_to_the_plain_film():
     frame, background = rng.random((20, 30, 4), np.float32), rng.random((20, 30, 3), np.float32)
     look = film(view_transform="AgX")
     np.testing.assert_array_equal(develop_over(frame, background, look), plain(frame, background, look))
+
+
+def test_coverage_is_rounded_as_the_plain_film_rounds():
+    frame = np.zeros((1, 4000, 4), np.float32)
+    steps = (np.arange(256)[:, None] + np.array([0.5, 0.5 - 2e-5, 0.5 + 2e-5, 0.0])).ravel() / 255
+    frame[0, :1024, 3], frame[0, 1024:, 3] = steps, np.random.default_rng(2).uniform(-0.2, 1.2, 2976)
+    np.testing.assert_array_equal(coverage_8bit(frame), to_8bit(frame[..., 3]))

@@ -51,7 +51,7 @@ def test_each_ray_meets_what_it_meets_when_every_triangle_is_tried():
         np.testing.assert_array_equal(met[:, ray], wanted)
         hit = wanted >= 0
         assert 0.2 < hit.mean() < 0.95
-        _, exact, _ = intersect(np.zeros(3), rays[hit], wanted[hit], positions, triangles)
+        _, exact = intersect(np.zeros(3), rays[hit], wanted[hit], positions, triangles)
         np.testing.assert_allclose(weights[hit, ray], exact, atol=1e-5)
         assert not weights[~hit, ray].any()
 

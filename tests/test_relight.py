@@ -305,7 +305,7 @@ def test_a_rim_before_bright_light_gets_more_rays():
         see_surfaces, camera, labels, caster, find_parts(caster.scan), np.array(camera.world_from_camera), window
     )
     rim = see()[2]
-    _, _, dim, bright = see(lambda pixels: pixels & left)
+    _, _, dim, bright = see(lambda pixels: left[pixels % camera.width])
     assert set(rim.pixel) <= set(dim.pixel) | set(bright.pixel)
     assert left[bright.pixel % camera.width].all() and not left[dim.pixel % camera.width].any()
     assert len(set(dim.pixel)) > 30 and len(set(bright.pixel)) > 30

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from worlds import ball_sample, make_camera, make_recipe, plate_of
 
-from synth.camera import distance_from_z
+from synth.camera import distance_from_z, normals_from_depth
 from synth.config import CheckLimits
 from synth.sample import BadSample, LabelCounts, Sample, background_magnification, check, is_soft, normal_error_deg
 
@@ -32,6 +32,21 @@ def test_a_right_sample_passes():
 def test_right_normals_agree_with_depth():
     camera = make_camera(width=384, height=512, focal_px=600.0)
     assert np.median(normal_error_deg(ball_sample(make_recipe(camera)))) < 0.1
+
+
+def test_angles_are_those_to_the_normals_of_the_whole_depth():
+    """Of strips side by side, as of a picture at once: what `synth.camera` derives from all of the depth."""
+    sample = ball_sample(make_recipe(make_camera(width=384, height=512, focal_px=900.0)))
+    assert np.ptp(np.flatnonzero(sample.mask.any(axis=1))) > 320
+    normal = np.where(sample.mask[..., None], sample.normal, np.nan).astype(np.float64)
+    derived = normals_from_depth(sample.recipe.camera, sample.depth_m)
+    across = np.linalg.norm(np.cross(derived, normal), axis=-1)
+    wanted = np.degrees(np.arctan2(across, np.einsum("hwx,hwx->hw", derived, normal)))
+    wanted = np.sort(wanted[np.isfinite(wanted)])
+    found = normal_error_deg(sample)
+    assert 0.1 < len(found) / len(wanted) < 0.25
+    nearest = wanted[np.clip(np.searchsorted(wanted, found - 1e-9), 0, len(wanted) - 1)]
+    np.testing.assert_allclose(nearest, found, rtol=0, atol=2e-9)
 
 
 def flip_normal(axis: int):
