@@ -42,7 +42,7 @@ MOST = 0.7
 SIZE = (128, 96)
 _BATCH = 16
 #: Optimiser steps. Depth comes second, and begins from the backbone that learnt normals.
-STEPS = {"normal": 3600, "depth": 2400}
+STEPS = {"normal": 3600, "depth": 1800}
 #: Normals are evaluated over all pixels together, and pooled losses weigh them so.
 _LOSSES = {"normal": "official_v1", "depth": "fitted"}
 #: More often seen, few samples are only learnt by heart: the best validation came long before.

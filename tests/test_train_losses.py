@@ -156,6 +156,18 @@ def test_fitted_depth_is_what_least_squares_leaves():
     assert losses.depth_fitted(prediction, labels.depth, labels.mask) > 1
 
 
+def test_fitted_parts_want_every_part_right_at_a_scale_and_shift_of_its_own():
+    labels = make_labels()
+    height = labels.depth.shape[2]
+    bands = torch.arange(height).view(1, 1, -1, 1) // (height // 2)  # two squares high, of other scale and shift
+    parts = labels.depth * (1 + bands) - 5 * bands
+    assert losses.depth_fitted_parts(parts, labels.depth, labels.mask) < 0.02
+    assert losses.depth_fitted(parts, labels.depth, labels.mask) > 0.5
+    assert losses.depth_fitted_parts(-parts, labels.depth, labels.mask) > 1.3
+    hidden = torch.where(labels.mask, labels.depth, torch.nan)
+    assert losses.depth_fitted_parts(hidden, labels.depth, labels.mask) < 0.02
+
+
 def test_our_depth_is_blind_to_scale_and_shift_and_to_nothing_else():
     labels = make_labels()
     for preset_scale, shift in ((3.0, -2.0), (0.1, 4.0)):

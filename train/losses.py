@@ -80,10 +80,23 @@ def depth_fitted(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
     Source: Ranftl et al. 2020 (MiDaS), eq. 3, with the scale and shift of least squares put in.
     """
-    p, t = (_centred(_quiet(depth, mask), mask) for depth in (prediction, target))
-    both, ours, theirs = _image_mean(p * t, mask), _image_mean(p * p, mask), _image_mean(t * t, mask)
-    r = both * (ours * theirs).clamp_min(1e-12).rsqrt()
-    return (_safe_sqrt(1 - r * r.abs()) * (theirs > 0)).mean()
+    return _fitted(_quiet(prediction, mask), _quiet(target, mask), mask).mean()
+
+
+def depth_fitted_parts(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """`depth_fitted` of squares of a half, a quarter and an eighth of the height, each with its own scale and shift.
+
+    It asks which way every part of a surface turns: many answers of an image, not one.
+
+    Mean over an image's squares of which a tenth is labelled, over sizes, over images.
+    """
+    total, height = prediction.new_zeros((), dtype=torch.float32), prediction.shape[2]
+    for side in (height // 2, height // 4, height // 8):
+        p, t, m = (_squares(_quiet(depth, mask), side) for depth in (prediction, target, mask.float()))
+        counts = (m.mean((2, 3)) > 0.1).view(len(mask), -1).float()
+        each = _fitted(p, t, m).view(len(mask), -1)
+        total = total + ((each * counts).sum(1) / counts.sum(1).clamp_min(1)).mean()
+    return total / 3
 
 
 def normal_gradient(prediction: Tensor, target: Tensor, mask: Tensor, depth: Tensor, jump_m: float = 0.05) -> Tensor:
@@ -177,6 +190,21 @@ def _image_mean(values: Tensor, mask: Tensor) -> Tensor:
 def _centred(values: Tensor, mask: Tensor) -> Tensor:
     """About each image's mean."""
     return values - _image_mean(values, mask)[..., None, None]
+
+
+def _fitted(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """(B, 1): sqrt(1 - r |r|) of each image, 0 where the target is of one depth."""
+    p, t = _centred(prediction, mask), _centred(target, mask)
+    both, ours, theirs = _image_mean(p * t, mask), _image_mean(p * p, mask), _image_mean(t * t, mask)
+    r = both * (ours * theirs).clamp_min(1e-12).rsqrt()
+    return _safe_sqrt(1 - r * r.abs()) * (theirs > 0)
+
+
+def _squares(image: Tensor, side: int) -> Tensor:
+    """(B, 1, H, W) -> (B * N, 1, side, side), those at the right and below filled up with 0."""
+    height, width = image.shape[2:]
+    padded = F.pad(image, (0, -width % side, 0, -height % side))
+    return F.unfold(padded, side, stride=side).transpose(1, 2).reshape(-1, 1, side, side)
 
 
 def _pooled_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from train import losses
 #: Weight of each loss by (task, preset). Sapiens v1's and Sapiens2's are those of their configurations.
 WEIGHTS: dict[tuple[str, str], dict[str, float]] = {
     ("depth", "ours"): {"depth_l1": 1.0, "depth_gradient": 0.5},
-    ("depth", "fitted"): {"depth_fitted": 1.0},
+    ("depth", "fitted"): {"depth_fitted": 1.0, "depth_fitted_parts": 2.0},
     ("depth", "official_v1"): {"silog": 1.0},
     ("normal", "ours"): {"cosine": 1.0, "l1": 1.0, "gradient": 0.5},
     ("normal", "official_v1"): {"cosine_pooled": 1.0, "l1_pooled": 1.0},
@@ -94,6 +94,7 @@ def _depth_terms(prediction: Tensor, labels: Labels) -> dict:
     return {
         "depth_l1": lambda: losses.depth_l1(p, labels.depth, weight),
         "depth_fitted": lambda: losses.depth_fitted(p, labels.depth, weight),
+        "depth_fitted_parts": lambda: losses.depth_fitted_parts(p, labels.depth, weight),
         "depth_gradient": lambda: losses.depth_gradient(p, labels.depth, weight),
         "silog": lambda: losses.silog(p, relative_depth(labels.depth, labels.mask), labels.mask),
     }
