@@ -43,7 +43,7 @@ COMMAND = """
 import sys
 import renderers.importers as importers, renderers.tryout as tryout
 from synth.cli import main
-importers.probe.__defaults__ = (15.0, 1000)
+importers.probe.__defaults__ = (30.0, 1000)
 tryout.try_scans.__defaults__ = (60.0, 1000)
 tryout._command = lambda store, keys: [sys.executable, "-c", sys.argv[1], str(store), *keys]
 sys.exit(main(sys.argv[2:]))
@@ -83,7 +83,7 @@ def test_each_ends_refused_with_its_reason_and_the_others_are_rendered(place):
     }
     assert set(reasons) == {"aborts.ply", "hangs.obj", "eats.fbx", "ball8.obj", "ball12.obj"}, done.stdout
     for name, words in {
-        "aborts.ply": ("importer", "SIGABRT"), "hangs.obj": ("importer", "longer than 15 s"),
+        "aborts.ply": ("importer", "SIGABRT"), "hangs.obj": ("importer", "longer than 30 s"),
         "eats.fbx": ("importer", "memory"), "ball8.obj": ("renderer", "SIGABRT"), "ball12.obj": ("renderer", "memory"),
     }.items():  # fmt: skip
         assert all(word in reasons[name] for word in words), reasons[name]

@@ -19,7 +19,7 @@ for key in sys.argv[1:]:
     if key.startswith("abort"):
         os.abort()
     if key.startswith("hang"):
-        time.sleep(60)
+        time.sleep(600)
     if key.startswith("eat"):
         hog = [bytearray(2**20) for _ in range(2000)]
     print("bad " + key + " no picture" if key.startswith("bad") else "ok " + key, flush=True)
@@ -41,7 +41,7 @@ def child(monkeypatch):
 
 def test_only_the_bad_ones_are_refused(tmp_path, child):
     keys = ["a", "abort1", "b", "hang1", "bad1", "c", "eat1", "d", "abort2", *(f"k{i}" for i in range(40))]
-    found = tryout.try_scans(tmp_path, keys, timeout_s=0.5, memory_mb=200)
+    found = tryout.try_scans(tmp_path, keys, timeout_s=1.5, memory_mb=200)
     assert {k for k, reason in found.items() if reason is None} == {"a", "b", "c", "d", *(f"k{i}" for i in range(40))}
     assert "SIGABRT" in found["abort1"] and "SIGABRT" in found["abort2"]
     assert "longer than" in found["hang1"]
