@@ -23,13 +23,18 @@ def look_up(panorama, slopes_x, slopes_y, world_from_camera, yaw, wanted):  # pr
         dx = r[0, 0] * rx + r[0, 1] * ry + r[0, 2]
         dy = r[1, 0] * rx + r[1, 1] * ry + r[1, 2]
         dz = r[2, 0] * rx + r[2, 1] * ry + r[2, 2]
-        x = ((0.5 - (np.arctan2(dy, dx) - yaw) / (2 * np.pi)) * w - 0.5) % w
+        x = (0.5 - (np.arctan2(dy, dx) - yaw) / (2 * np.pi)) * w - 0.5
+        while x < 0:  # once or twice: a remainder takes longer
+            x += w
+        while x >= w:
+            x -= w
         y = min(max(np.arctan2(np.hypot(dx, dy), dz) / np.pi * h - 0.5, 1.0), h - 3.0)
         left, top = int(np.floor(x)), int(np.floor(y))
         _spline(across, x - left)
         _spline(down, y - top)
         for tap in range(4):
-            column[tap] = (left - 1 + tap) % w
+            at_column = left - 1 + tap
+            column[tap] = at_column + w if at_column < 0 else at_column - w if at_column >= w else at_column
         red = green = blue = 0.0
         for i in range(4):
             row = min(top - 1 + i, h - 1)

@@ -50,33 +50,73 @@ def draw(flat: np.ndarray, triangles: np.ndarray, pixels: Pixels) -> np.ndarray:
     """
     flat = flat - np.array([pixels.corner[1], pixels.corner[0], 0.0])
     out = np.full(pixels.shape, -1, np.int32)
-    _draw(out, flat, triangles, pixels.number, pixels.offsets)
+    if len(pixels.offsets) == 1:
+        _draw_one(out[:, 0], flat, triangles, pixels.number, *pixels.offsets[0])
+    else:
+        _draw_many(out, flat, triangles, pixels.number, pixels.offsets)
     return out
 
 
 @numba.njit(cache=True)
-def _draw(out, flat, triangles, number, offsets):  # pragma: no cover - compiled
+def _draw_one(out, flat, triangles, number, right_of, below):  # pragma: no cover - compiled
+    """One ray through each pixel. Triangles are mostly small: what decides is what is not done for most pixels."""
     h, w = number.shape
-    rays = len(offsets)
-    nearest = np.zeros(out.shape)
-    reach = np.abs(offsets).max()
-    right_of, below = offsets[:, 0].copy(), offsets[:, 1].copy()
-    depths = np.empty(rays)  # one over them, by ray; all rays of a pixel at once, for vector instructions
+    nearest = np.where(number < 0, np.inf, 0.0)  # one over the depth; no triangle is nearer where none is asked for
+    met = np.full(number.shape, -1, np.int32)
+    reach = max(abs(right_of), abs(below))
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         ax, ay, az = flat[a, 0], flat[a, 1], flat[a, 2]
         bx, by, bz = flat[b, 0], flat[b, 1], flat[b, 2]
         gx, gy, gz = flat[c, 0], flat[c, 1], flat[c, 2]
-        left, right = max(np.ceil(min(ax, bx, gx) - reach), 0.0), min(np.floor(max(ax, bx, gx) + reach), w - 1.0)
-        high, low = max(np.ceil(min(ay, by, gy) - reach), 0.0), min(np.floor(max(ay, by, gy) + reach), h - 1.0)
-        for i in range(int(high), int(low) + 1):
-            for j in range(int(left), int(right) + 1):
+        left, right, high, low = _box(ax, ay, bx, by, gx, gy, reach, h, w)
+        most = _least_hidden(az, bz, gz)
+        for i in range(high, low + 1):
+            y = i + below
+            ya, yb, yg = ay - y, by - y, gy - y
+            for j in range(left, right + 1):
+                if nearest[i, j] >= most:
+                    continue
+                x = j + right_of
+                xa, xb, xg = ax - x, bx - x, gx - x
+                # Twice the areas that the ray makes with each edge: exact negatives for the edge's other triangle.
+                of_a, of_b, of_c = xb * yg - yb * xg, xg * ya - yg * xa, xa * yb - ya * xb
+                if min(of_a, of_b, of_c) < 0 and max(of_a, of_b, of_c) > 0:
+                    continue
+                area = of_a + of_b + of_c
+                if area == 0:
+                    continue
+                inverse = (of_a * az + of_b * bz + of_c * gz) / area
+                if inverse > nearest[i, j]:
+                    nearest[i, j], met[i, j] = inverse, t
+    for i in range(h):
+        for j in range(w):
+            if number[i, j] >= 0:
+                out[number[i, j]] = met[i, j]
+
+
+@numba.njit(cache=True)
+def _draw_many(out, flat, triangles, number, offsets):  # pragma: no cover - compiled
+    """Many rays through each pixel, all at once for vector instructions."""
+    h, w = number.shape
+    rays = len(offsets)
+    nearest = np.zeros(out.shape)  # one over the depth
+    reach = np.abs(offsets).max()
+    right_of, below = offsets[:, 0].copy(), offsets[:, 1].copy()
+    depths = np.empty(rays)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = flat[a, 0], flat[a, 1], flat[a, 2]
+        bx, by, bz = flat[b, 0], flat[b, 1], flat[b, 2]
+        gx, gy, gz = flat[c, 0], flat[c, 1], flat[c, 2]
+        left, right, high, low = _box(ax, ay, bx, by, gx, gy, reach, h, w)
+        for i in range(high, low + 1):
+            for j in range(left, right + 1):
                 k = number[i, j]
                 if k < 0:
                     continue
                 for ray in range(rays):
                     x, y = j + right_of[ray], i + below[ray]
-                    # Twice the areas that the ray makes with each edge: exact negatives for the edge's other triangle.
                     of_a = (bx - x) * (gy - y) - (by - y) * (gx - x)
                     of_b = (gx - x) * (ay - y) - (gy - y) * (ax - x)
                     of_c = (ax - x) * (by - y) - (ay - y) * (bx - x)
@@ -87,6 +127,24 @@ def _draw(out, flat, triangles, number, offsets):  # pragma: no cover - compiled
                 for ray in range(rays):
                     if depths[ray] > nearest[k, ray]:
                         nearest[k, ray], out[k, ray] = depths[ray], t
+
+
+@numba.njit(cache=True)
+def _box(ax, ay, bx, by, gx, gy, reach, h, w):  # pragma: no cover - compiled
+    """First and last column, first and last row of the pixels within reach of a triangle."""
+    return (
+        int(max(np.ceil(min(ax, bx, gx) - reach), 0.0)),
+        int(min(np.floor(max(ax, bx, gx) + reach), w - 1.0)),
+        int(max(np.ceil(min(ay, by, gy) - reach), 0.0)),
+        int(min(np.floor(max(ay, by, gy) + reach), h - 1.0)),
+    )
+
+
+@numba.njit(cache=True)
+def _least_hidden(az, bz, gz):  # pragma: no cover - compiled
+    """One over a depth from which on nothing of a triangle is seen, whatever rounding does to what lies between its
+    corners."""
+    return max(az, bz, gz) * (1 + 1e-12)
 
 
 @numba.njit(cache=True)

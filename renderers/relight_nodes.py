@@ -21,8 +21,10 @@ _SAME_NORMAL = 0.01
 #: Rows that a node takes its light from, where there are fewer rows than nodes; and how many edges of a cluster's cube
 #: a right angle between normals is worth, and the whole sky against none of it.
 _BLENDED, _NORMAL_EDGES, _OPEN_EDGES = 4, 1.5, 4.0
-#: A node that sees less of the sky than this is never in one cluster with others.
+#: A side of a node that sees less of the sky than this is never in one cluster with others.
 _HIDDEN = 0.03
+#: A node whose share of the sky others miss by more than this stands for itself.
+_MISSED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,18 +113,20 @@ def every_row(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def choose_rows(
     nodes: Nodes, open_sky: np.ndarray, size_m: float, most: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which nodes stand for all (R,), no more than `most`, and of which of them every node takes how much.
+    """Which nodes stand for all (R,), about `most`, and of which of them every node takes how much.
 
     One of each small cube, side and openness stands for the others, and each node takes from the `_BLENDED` nearest in
     place, direction and openness, less from the farther, nothing from the last: so that what is taken changes smoothly,
-    and a lid takes none of its light from the eye that lies in the dark right behind it.
+    and a lid takes none of its light from the eye that lies in the dark right behind it. Nodes that see a lot more or
+    less of the sky than what they take from, where one surface comes out of another, stand for themselves, beyond
+    `most`.
 
-    open_sky: (N,) float32, share of a uniform sky's light that reaches a node. Returns chosen nodes (R,) int32, by
+    open_sky: (N, 2) float32, share of a uniform sky's light that reaches a node's front and its back. Returns chosen nodes (R,) int32, by
     their numbers rows (N, B) int32, the nearest first, and shares (N, B) float32.
     """
     edge = size_m / np.sqrt(most)
     while True:
-        cluster = cluster_places(nodes.position, nodes.normal, edge, open_sky > _HIDDEN)
+        cluster = cluster_places(nodes.position, nodes.normal, edge, (open_sky > _HIDDEN) @ [1, 2])
         if cluster.max() < most:
             break
         edge *= 1.1
@@ -130,26 +134,32 @@ def choose_rows(
     middle = np.stack([np.bincount(cluster, nodes.position[:, x]) / members for x in range(3)], axis=1)
     order = np.lexsort((np.linalg.norm(nodes.position - middle[cluster], axis=1), cluster))
     chosen = order[np.cumsum(members) - members]
-    unlike = [nodes.normal * _NORMAL_EDGES, open_sky[:, None] * _OPEN_EDGES]
+    unlike = [nodes.normal * _NORMAL_EDGES, open_sky * _OPEN_EDGES]
     places = np.concatenate([nodes.position / edge, *unlike], axis=1)
     distance, nearest = cKDTree(places[chosen]).query(places, _BLENDED + 1)
     share = (1 - distance[:, :-1] / np.maximum(distance[:, -1:], 1e-9)) ** 2
     share[share.sum(axis=1) <= 0] = 1
     share /= share.sum(axis=1, keepdims=True)
-    return chosen.astype(np.int32), nearest[:, :-1].astype(np.int32), share.astype(np.float32)
+    row = nearest[:, :-1]
+    taken = np.einsum("kb,kbs->ks", share, open_sky[chosen[row]])
+    missed = np.flatnonzero((np.abs(taken - open_sky) > _MISSED).any(axis=1))
+    row[missed] = len(chosen) + np.arange(len(missed))[:, None]
+    share[missed] = np.eye(1, _BLENDED)
+    chosen = np.concatenate([chosen, missed])
+    return chosen.astype(np.int32), row.astype(np.int32), share.astype(np.float32)
 
 
 def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float, kind: np.ndarray | None = None) -> np.ndarray:
     """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign.
 
-    kind: (K,) bool, what else they share.
+    kind: (K,) int, 0 to 3, what else they share.
     """
     axis = np.argmax(np.abs(normal), axis=1)
     side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)
     key = ((cube[:, 0] * (cube[:, 1].max() + 1) + cube[:, 1]) * (cube[:, 2].max() + 1) + cube[:, 2]) * 6 + side
     if kind is not None:
-        key = key * 2 + kind
+        key = key * 4 + kind
     return np.unique(key, return_inverse=True)[1].reshape(-1)
 
 

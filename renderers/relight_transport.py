@@ -30,7 +30,7 @@ from renderers.surface import ScanPaint
 from synth.scans import PreparedScan
 
 #: Goes into the address of stored transport: raise it when the same scan gives another.
-TRANSPORT_VERSION = 8
+TRANSPORT_VERSION = 9
 DIRECTIONS = 1024
 #: Of so many directions one keeps what blocks it.
 STRIDE = 3
@@ -169,8 +169,8 @@ def _choose_rows(
     if len(nodes.position) <= _MOST_ROWS:
         return every_row(len(nodes.position))
     fewer = Directions(_FEWER_DIRECTIONS).unit.astype(np.float32)
-    open_sky = _open_share(nodes.position + lift * nodes.normal, nodes.normal, caster, fewer)
-    return choose_rows(nodes, open_sky, size, _MOST_ROWS)
+    sides = [_open_share(nodes.position + lift * n, n, caster, fewer) for n in (nodes.normal, -nodes.normal)]
+    return choose_rows(nodes, np.stack(sides, axis=1), size, _MOST_ROWS)
 
 
 def _open_share(origin: np.ndarray, normal: np.ndarray, caster: ScanCaster, unit: np.ndarray) -> np.ndarray:

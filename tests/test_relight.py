@@ -247,20 +247,42 @@ def test_a_wall_shadows_the_sun_where_geometry_says():
     assert np.abs(got[x > edge + 0.05]).max() < 0.02 * full
 
 
-def test_a_lid_takes_no_light_from_the_dark_right_behind_it():
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_lid_takes_no_light_from_the_dark_right_behind_it(side):
     y, z = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(0, 1, 40)], indexing="ij"))
     lid, behind = (np.stack([np.full(len(y), x), y, z], axis=1) for x in (0.0, -0.001))
     position = np.concatenate([lid, behind]).astype(np.float32)
     normal = np.broadcast_to(np.array([1, 0, 0], np.float32), position.shape)
-    open_sky = np.repeat(np.array([1.0, 0.0], np.float32), len(lid))
+    open_sky = np.zeros((len(position), 2), np.float32)
+    open_sky[: len(lid), side] = 1
     nodes = Nodes(position, normal, *4 * [np.zeros(0, np.int64)])
     chosen, row, share = choose_rows(nodes, open_sky, size_m=1.0, most=400)
     assert 100 < len(chosen) <= 400
     np.testing.assert_allclose(share.sum(axis=1), 1, rtol=1e-5)
-    light = (open_sky[chosen][row] * share).sum(axis=1)
-    np.testing.assert_allclose(light, open_sky, atol=1e-6)
+    np.testing.assert_allclose(taken(open_sky, chosen, row, share), open_sky, atol=1e-6)
     blind = choose_rows(nodes, np.full_like(open_sky, 0.5), size_m=1.0, most=400)
-    assert np.abs((open_sky[blind[0]][blind[1]] * blind[2]).sum(axis=1) - open_sky).max() > 0.3
+    assert np.abs(taken(open_sky, *blind) - open_sky).max() > 0.3
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_what_comes_out_of_another_surface_has_light_of_its_own(side):
+    """A seam one node wide that sees the sky, in a surface that sees little of it: too few for rows of their own."""
+    y, z = (axis.ravel() for axis in np.meshgrid(*2 * [np.linspace(0, 1, 40)], indexing="ij"))
+    position = np.stack([np.zeros(len(y)), y, z], axis=1).astype(np.float32)
+    normal = np.broadcast_to(np.array([1, 0, 0], np.float32), position.shape)
+    seam = y == y[40 * 17]
+    open_sky = np.zeros((len(position), 2), np.float32)
+    open_sky[:, side] = np.where(seam, 0.6, 0.05)
+    nodes = Nodes(position, normal, *4 * [np.zeros(0, np.int64)])
+    chosen, row, share = choose_rows(nodes, open_sky, size_m=1.0, most=100)
+    assert len(chosen) <= 100 + seam.sum()
+    np.testing.assert_allclose(share.sum(axis=1), 1, rtol=1e-5)
+    assert np.abs(taken(open_sky, chosen, row, share) - open_sky).max() < 0.1
+
+
+def taken(open_sky, chosen, row, share) -> np.ndarray:
+    """(N, 2) what nodes take of a uniform sky, by what their rows see of it."""
+    return np.einsum("kb,kbs->ks", share, open_sky[chosen[row]])
 
 
 def test_edges_cover_pixels_as_cycles_filter_does():
