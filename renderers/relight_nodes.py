@@ -24,7 +24,7 @@ _BLENDED, _NORMAL_EDGES, _OPEN_EDGES = 4, 1.5, 4.0
 #: A side of a node that sees less of the sky than this is never in one cluster with others.
 _HIDDEN = 0.03
 #: A node whose share of the sky others miss by more than this stands for itself.
-_MISSED = 0.1
+_MISSED = 0.05
 
 
 @dataclass(frozen=True, eq=False)

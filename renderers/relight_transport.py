@@ -45,6 +45,9 @@ _FEWER_DIRECTIONS = 64
 _STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
 _ROWS = 512
 _PATCHES = 4096
+#: Rows that see less of the sky than one of these and more than another are in no patch together: what lies close behind
+#: a lit surface would send out some of its light.
+_OPENNESS = (0.03, 0.15, 0.4)
 #: Nodes that a scan may have; spacing grows until it has no more.
 _MOST_NODES = 40_000
 #: Rows of fronts; a scan of more vertices has several of them share rows.
@@ -104,8 +107,8 @@ def build_transport(scan: PreparedScan, caster: ScanCaster, paint: ScanPaint) ->
     back = np.full(len(chosen), -1, np.int32)
     back[behind] = len(back) + np.arange(len(behind), dtype=np.int32)
     position, normal = np.concatenate([position, position[behind]]), np.concatenate([normal, -normal[behind]])
-    patch = _cluster(position, normal, size)
     bits, hits = _cast(caster, position + lift * normal, normal, unit, np.arange(DIRECTIONS) % STRIDE == 0)
+    patch = _cluster(position, normal, _sum_open(bits, normal, unit) * np.float32(4 / DIRECTIONS), size)
     row, direction, triangle, weights = hits
     seen = _rows_hit(nodes, blend_row[:, 0], back, scan, triangle, weights, unit[direction])
     kept = seen >= 0
@@ -224,11 +227,12 @@ def _rows_hit(
     return np.where(np.einsum("kx,kx->k", face, rays) > 0, back[front], front)
 
 
-def _cluster(position: np.ndarray, normal: np.ndarray, size: float) -> np.ndarray:
-    """Patch (R,) of each row: of one cube and one of six sides; as many as are allowed, or fewer."""
+def _cluster(position: np.ndarray, normal: np.ndarray, open_sky: np.ndarray, size: float) -> np.ndarray:
+    """Patch (R,) of each row: of one cube, one of six sides and like openness; as many as are allowed, or fewer."""
     edge = size / np.sqrt(_PATCHES)
+    like = np.searchsorted(_OPENNESS, open_sky)
     while True:
-        patch = cluster_places(position, normal, edge)
+        patch = cluster_places(position, normal, edge, like)
         if patch.max() < _PATCHES:
             return patch
         edge *= 1.1

@@ -125,8 +125,8 @@ class Campaign:
 
     def __init__(self, world: World, disk: Disk, n: int):
         self.world, self.disk, self.out = world, disk, disk.folder / "set"
-        # A render takes about a second on the slowest machines, so only the stopped take ten.
-        self._command = world.arguments(n, self.out, "--workers", 2, "--sample-timeout", 10)
+        # A render takes about a second on the slowest machines, so only the stopped take twenty.
+        self._command = world.arguments(n, self.out, "--workers", 2, "--sample-timeout", 20)
         self.struck: set[int] = set()
         #: Processes that had ended before all of a round were struck; None while they were not.
         self._ended_before: set[int] | None = None

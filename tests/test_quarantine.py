@@ -44,7 +44,7 @@ import sys
 import renderers.importers as importers, renderers.tryout as tryout
 from synth.cli import main
 importers.probe.__defaults__ = (30.0, 1000)
-tryout.try_scans.__defaults__ = (60.0, 1000)
+tryout.try_scans.__defaults__ = (120.0, 1000)
 tryout._command = lambda store, keys: [sys.executable, "-c", sys.argv[1], str(store), *keys]
 sys.exit(main(sys.argv[2:]))
 """

@@ -1,6 +1,7 @@
 """Several processes as one: DDP and FSDP over gloo on a CPU, killed and resumed, and through Ray Train."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -50,13 +51,18 @@ def start(*runs: tuple[Path, TrainConfig], join: bool = True):
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     plain = [(str(out), config.model_dump()) for out, config in runs]
-    return processes.spawn(one_of_two, (port, plain), nprocs=2, join=join)
+    multiprocessing.set_forkserver_preload(["train.trainer", "torch._dynamo"])  # imported once for all of them
+    return processes.start_processes(one_of_two, (port, plain), nprocs=2, join=join, start_method="forkserver")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
+def data(tmp_path_factory) -> Path:
+    return write_training_set(tmp_path_factory.mktemp("training") / "set")
+
+
+@pytest.fixture(scope="module")
+def runs(data, tmp_path_factory) -> Path:
     """One process with a batch of 4; two with 2 each, whole and (FSDP) killed after step 3, then continued."""
-    data = write_training_set(tmp_path_factory.mktemp("training") / "set")
     place = tmp_path_factory.mktemp("runs")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -132,8 +138,7 @@ def test_two_killed_processes_go_on_exactly(runs):
 
 
 @pytest.mark.ray
-def test_processes_through_ray(runs, tmp_path):
-    data = json.loads((runs / "alone1" / "run.json").read_text())["dataset"]
+def test_processes_through_ray(data, tmp_path):
     words = f"train depth --data {data} --arch tiny --steps 3 --batch 2 --size 64x48 --schedule scratch --log-every 1"
     words += f" --precision fp32 --threads 1 --workers 2 --parallel fsdp --out {tmp_path / 'run'}"
     call = [sys.executable, "-P", "-c", "import sys; from synth.cli import main; sys.exit(main())", *words.split()]

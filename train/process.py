@@ -1,11 +1,13 @@
 """One of the processes that train together: which, on what device; and how a model is shared among them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from train.config import TrainConfig
 from train.model import DenseModel, layout
@@ -32,10 +34,38 @@ class Process:
         dist.all_gather_object(values, value)
         return values
 
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor added up over all processes."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
 
 def only_process() -> Process:
     """Alone, on a GPU if there is one."""
     return Process(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def own_parts(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """What this process holds of tensors that FSDP has divided, and other tensors as they are.
+
+    What is done value by value needs no more. Asked of the divided tensors, torch plans for every list of N anew, in
+    Python and in N * N steps: a minute at the first step of a small model.
+    """
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], most: float, process: Process) -> torch.Tensor:
+    """Scales gradients down to a norm, over all of them and all processes, of at most `most`; the norm before.
+
+    As `torch.nn.utils.clip_grad_norm_` does it.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    own = own_parts(gradients)
+    square = torch.stack(torch._foreach_norm(own)).square().sum()
+    norm = (process.sum(square) if any(isinstance(g, DTensor) for g in gradients) else square).sqrt()
+    torch._foreach_mul_(own, (most / (norm + 1e-6)).clamp(max=1.0))
+    return norm
 
 
 def share(model: DenseModel, config: TrainConfig, process: Process) -> nn.Module:

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from synth.errors import UserError
-from train.process import Process
+from train.process import Process, own_parts
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
@@ -34,7 +34,7 @@ class Average:
     def update(self) -> None:
         """After every step."""
         if self._kept:
-            torch._foreach_lerp_(self._kept, [p.detach() for p in self._parameters], 1 - self.decay)
+            torch._foreach_lerp_(own_parts(self._kept), own_parts(p.detach() for p in self._parameters), 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ from train.optim import PRESETS as SCHEDULES
 from train.optim import Schedule, make_optimizer, schedule_of, set_rate
 from train.panel import write_panel
 from train.predict import Predictor
-from train.process import Process, share
+from train.process import Process, clip_gradients, share
 from train.run_folder import LAST, add_line, begin_log, find_weights, open_run, tensorboard
 from train.state import Average, Progress, load_state, save_state, whole_weights
 
@@ -138,7 +138,7 @@ def _loop(run: _Run, batches: Iterator[Batch], asked_to_stop: Callable[[], Stopp
                 with _gradients_wait(run.shared, part + 1 < config.accumulate):
                     losses = forward(run.shared, batch, config, process.device)
                     (losses["loss"] / config.accumulate).backward()
-            norm = nn.utils.clip_grad_norm_(run.shared.parameters(), plan.schedule.clip)
+            norm = clip_gradients(run.shared.parameters(), plan.schedule.clip, process)
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
             run.average.update()
@@ -262,7 +262,7 @@ def _validate(run: _Run, write: Callable[[dict, int], None]) -> None:
 
 def _check_finite(norm: torch.Tensor, step: int, out: Path) -> None:
     """The gradient's norm is the same in all processes; once it is not finite, no weight is. Raises UserError."""
-    norm = float(_whole(norm))
+    norm = float(norm)
     if not math.isfinite(norm):
         raise UserError(
             f"step {step}: the gradient's norm is {norm}; {out} still holds the last sound state: use another --out "
@@ -270,15 +270,11 @@ def _check_finite(norm: torch.Tensor, step: int, out: Path) -> None:
         )
 
 
-def _whole(norm: torch.Tensor) -> torch.Tensor:
-    return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).detach()
-
-
 def _logged(losses: dict[str, torch.Tensor], norm: torch.Tensor, process: Process) -> dict[str, float]:
     """Means over processes, as plain numbers."""
     mine = {name: float(value.detach()) for name, value in losses.items()}
     parts = process.gather(mine)
-    return {name: sum(part[name] for part in parts) / len(parts) for name in mine} | {"norm": float(_whole(norm))}
+    return {name: sum(part[name] for part in parts) / len(parts) for name in mine} | {"norm": float(norm)}
 
 
 def _seed_of(seed: int, step: int, rank: int) -> int:
