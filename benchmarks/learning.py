@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.learning_baselines import errors
-from benchmarks.learning_plot import curve, table
+from benchmarks.learning_baselines import by_framing, summaries
+from benchmarks.learning_plot import curve, framing_table, table
 from synth.store import Dataset, open_version
 from train.checkpoint import open_model
 from train.config import TrainConfig
@@ -66,9 +66,17 @@ def main() -> int:
     for line in _splits(dataset):
         print(line, flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    found = {"dataset_root": dataset.root, "steps": arguments.steps or STEPS, "baselines": {}, "runs": []}
+    found = {
+        "dataset_root": dataset.root,
+        "steps": arguments.steps or STEPS,
+        "baselines": {},
+        "framings": {},
+        "runs": [],
+    }
     for task in arguments.tasks:
-        found["baselines"][task] = errors(dataset, task)
+        known = summaries(dataset, task)
+        found["baselines"][task] = {name: score(summary, task) for name, summary in known.items()}
+        found["framings"][task] = {name: by_framing(summary, task) for name, summary in known.items()}
         for samples, seed in runs_of(arguments):
             run = learn(arguments, dataset, task, samples, seed)
             found["runs"].append(run)
@@ -97,7 +105,15 @@ def learn(arguments: argparse.Namespace, dataset: Dataset, task: str, samples: i
         (out / "cost.json").write_text(json.dumps(cost) + "\n")
     summary = tested(out, dataset, task)
     cost = json.loads((out / "cost.json").read_text())
-    return {"task": task, "samples": samples, "seed": seed, "error": score(summary, task), **cost, "test": summary}
+    return {
+        "task": task,
+        "samples": samples,
+        "seed": seed,
+        "error": score(summary, task),
+        "framings": by_framing(summary, task),
+        **cost,
+        "test": summary,
+    }
 
 
 def config_of(arguments: argparse.Namespace, task: str, samples: int, seed: int) -> TrainConfig:
@@ -168,7 +184,7 @@ def report(found: dict) -> int:
     largest = max(run["samples"] for run in found["runs"])
     missed = 0
     for task, baselines in found["baselines"].items():
-        print("\n".join(["", *table(found, task), ""]))
+        print("\n".join(["", *table(found, task), "", *framing_table(found, task), ""]))
         first = next(iter(baselines.values()))
         shares = [r["error"] / first for r in found["runs"] if r["task"] == task and r["samples"] == largest]
         worst = max(shares)

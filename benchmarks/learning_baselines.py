@@ -17,21 +17,31 @@ from train.predict import Maps, unit
 
 def errors(dataset: Dataset, task: str) -> dict[str, float]:
     """The task's one figure of each baseline and each oracle, pooled over the person pixels of split test."""
+    return {name: score(summary, task) for name, summary in summaries(dataset, task).items()}
+
+
+def summaries(dataset: Dataset, task: str) -> dict[str, dict]:
+    """What `synth eval` says of each baseline and each oracle on split test."""
     found = {}
     for name, baseline in BASELINES[task].items():
         answer = baseline(dataset_examples(dataset, split_positions(dataset, "train")))
-        found[name] = _error_of(dataset, task, lambda _, answer=answer: answer)
-    return found | {name: _error_of(dataset, task, oracle) for name, oracle in ORACLES[task].items()}
+        found[name] = _summary_of(dataset, task, lambda _, answer=answer: answer)
+    return found | {name: _summary_of(dataset, task, oracle) for name, oracle in ORACLES[task].items()}
 
 
-def _error_of(dataset: Dataset, task: str, answer: Callable[[Example], Maps]) -> float:
+def by_framing(summary: dict, task: str) -> dict[str, float]:
+    """The task's one figure for each framing."""
+    return {framing: score({"pooled": of}, task) for framing, of in summary["groups"]["framing"].items()}
+
+
+def _summary_of(dataset: Dataset, task: str, answer: Callable[[Example], Maps]) -> dict:
     positions = split_positions(dataset, "test")
     answers = (answer(example) for example in dataset_examples(dataset, positions))
 
     def predict(pictures: Iterable[np.ndarray]) -> Iterator[Maps]:
         return (known for _, known in zip(pictures, answers, strict=True))
 
-    return score(summarise(list(evaluate(predict, dataset_examples(dataset, positions), task))), task)
+    return summarise(list(evaluate(predict, dataset_examples(dataset, positions), task)))
 
 
 def mean_normals(examples: Iterable[Example]) -> Maps:

@@ -23,6 +23,21 @@ def table(found: dict, task: str) -> Iterator[str]:
         yield f"| {samples} samples | {np.mean(errors):.4g} | {spread} | {np.mean(errors) / first:.3f} |"
 
 
+def framing_table(found: dict, task: str) -> Iterator[str]:
+    """Lines: for each framing the baselines, and the largest size by the mean of its seeds, over the first baseline."""
+    known = found["framings"][task]
+    first = next(iter(known.values()))
+    largest = max(run["samples"] for run in found["runs"])
+    runs = [run["framings"] for run in found["runs"] if run["task"] == task and run["samples"] == largest]
+    rows = {**{f"baseline: {name}": of for name, of in known.items()},
+            f"{largest} samples": {framing: np.mean([run[framing] for run in runs]) for framing in first}}  # fmt: skip
+    yield f"| {task}, {_UNITS[task]} | {' | '.join(first)} |"
+    yield "|---" * (len(first) + 1) + "|"
+    for name, of in rows.items():
+        cells = (f"{error:.4g} ({error / first[framing]:.3f})" for framing, error in of.items())
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
 def errors_by_size(found: dict, task: str) -> dict[int, list[float]]:
     """Number of training samples -> error of each seed, ascending."""
     runs = [run for run in found["runs"] if run["task"] == task]

@@ -65,10 +65,7 @@ def _draw_one(out, flat, triangles, number, right_of, below):  # pragma: no cove
     met = np.full(number.shape, -1, np.int32)
     reach = max(abs(right_of), abs(below))
     for t in range(len(triangles)):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = flat[a, 0], flat[a, 1], flat[a, 2]
-        bx, by, bz = flat[b, 0], flat[b, 1], flat[b, 2]
-        gx, gy, gz = flat[c, 0], flat[c, 1], flat[c, 2]
+        (ax, ay, az), (bx, by, bz), (gx, gy, gz) = _corners(t, flat, triangles)
         left, right, high, low = _box(ax, ay, bx, by, gx, gy, reach, h, w)
         most = _least_hidden(az, bz, gz)
         for i in range(high, low + 1):
@@ -105,10 +102,7 @@ def _draw_many(out, flat, triangles, number, offsets):  # pragma: no cover - com
     right_of, below = offsets[:, 0].copy(), offsets[:, 1].copy()
     depths = np.empty(rays)
     for t in range(len(triangles)):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay, az = flat[a, 0], flat[a, 1], flat[a, 2]
-        bx, by, bz = flat[b, 0], flat[b, 1], flat[b, 2]
-        gx, gy, gz = flat[c, 0], flat[c, 1], flat[c, 2]
+        (ax, ay, az), (bx, by, bz), (gx, gy, gz) = _corners(t, flat, triangles)
         left, right, high, low = _box(ax, ay, bx, by, gx, gy, reach, h, w)
         for i in range(high, low + 1):
             for j in range(left, right + 1):
@@ -127,6 +121,16 @@ def _draw_many(out, flat, triangles, number, offsets):  # pragma: no cover - com
                 for ray in range(rays):
                     if depths[ray] > nearest[k, ray]:
                         nearest[k, ray], out[k, ray] = depths[ray], t
+
+
+@numba.njit(cache=True)
+def _corners(t, flat, triangles):  # pragma: no cover - compiled
+    a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+    return (
+        (flat[a, 0], flat[a, 1], flat[a, 2]),
+        (flat[b, 0], flat[b, 1], flat[b, 2]),
+        (flat[c, 0], flat[c, 1], flat[c, 2]),
+    )
 
 
 @numba.njit(cache=True)

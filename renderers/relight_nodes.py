@@ -118,11 +118,11 @@ def choose_rows(
     One of each small cube, side and openness stands for the others, and each node takes from the `_BLENDED` nearest in
     place, direction and openness, less from the farther, nothing from the last: so that what is taken changes smoothly,
     and a lid takes none of its light from the eye that lies in the dark right behind it. Nodes that see a lot more or
-    less of the sky than what they take from, where one surface comes out of another, stand for themselves, beyond
-    `most`.
+    less of the sky than what they take from, where one surface comes out of another, stand for themselves, up to
+    half of `most` besides.
 
-    open_sky: (N, 2) float32, share of a uniform sky's light that reaches a node's front and its back. Returns chosen nodes (R,) int32, by
-    their numbers rows (N, B) int32, the nearest first, and shares (N, B) float32.
+    open_sky: (N, 2) float32, share of a uniform sky's light that reaches a node's front and its back. Returns chosen
+    nodes (R,) int32, by their numbers rows (N, B) int32, the nearest first, and shares (N, B) float32.
     """
     edge = size_m / np.sqrt(most)
     while True:
@@ -141,26 +141,23 @@ def choose_rows(
     share[share.sum(axis=1) <= 0] = 1
     share /= share.sum(axis=1, keepdims=True)
     row = nearest[:, :-1]
-    taken = np.einsum("kb,kbs->ks", share, open_sky[chosen[row]])
-    missed = np.flatnonzero((np.abs(taken - open_sky) > _MISSED).any(axis=1))
+    off = np.abs(np.einsum("kb,kbs->ks", share, open_sky[chosen[row]]) - open_sky).max(axis=1)
+    worst = np.argsort(-off, kind="stable")[: most // 2]
+    missed = np.sort(worst[off[worst] > _MISSED])
     row[missed] = len(chosen) + np.arange(len(missed))[:, None]
     share[missed] = np.eye(1, _BLENDED)
     chosen = np.concatenate([chosen, missed])
     return chosen.astype(np.int32), row.astype(np.int32), share.astype(np.float32)
 
 
-def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float, kind: np.ndarray | None = None) -> np.ndarray:
-    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign.
-
-    kind: (K,) int, 0 to 3, what else they share.
-    """
+def cluster_places(position: np.ndarray, normal: np.ndarray, edge: float, kind: np.ndarray) -> np.ndarray:
+    """Cluster (K,) int64 of each place: those in a cube of an edge, whose normals share main axis and sign, of one kind
+    (K,), 0 to 3."""
     axis = np.argmax(np.abs(normal), axis=1)
     side = 2 * axis + (np.take_along_axis(normal, axis[:, None], 1)[:, 0] > 0)
     cube = np.floor((position - position.min(axis=0)) / edge).astype(np.int64)
     key = ((cube[:, 0] * (cube[:, 1].max() + 1) + cube[:, 1]) * (cube[:, 2].max() + 1) + cube[:, 2]) * 6 + side
-    if kind is not None:
-        key = key * 4 + kind
-    return np.unique(key, return_inverse=True)[1].reshape(-1)
+    return np.unique(key * 4 + kind, return_inverse=True)[1].reshape(-1)
 
 
 @numba.njit(cache=True)

@@ -45,8 +45,8 @@ _FEWER_DIRECTIONS = 64
 _STEEP, _REFINEMENTS, _LEAST_SPACING, _MOST_LEVEL = 0.12, 4, 1 / 12, 64
 _ROWS = 512
 _PATCHES = 4096
-#: Rows that see less of the sky than one of these and more than another are in no patch together: what lies close behind
-#: a lit surface would send out some of its light.
+#: Rows with one of these between the shares of the sky that they see are in no patch together: what lies close behind a
+#: lit surface would send out some of its light.
 _OPENNESS = (0.03, 0.15, 0.4)
 #: Nodes that a scan may have; spacing grows until it has no more.
 _MOST_NODES = 40_000

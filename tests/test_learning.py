@@ -99,8 +99,17 @@ def test_a_person_of_two_splits_is_an_error(bench, data, monkeypatch):
 
 FOUND = {
     "baselines": {"depth": {"constant": 0.1, "mean map": 0.08}},
+    "framings": {"depth": {"constant": {"face": 0.05, "full": 0.2}, "mean map": {"face": 0.05, "full": 0.1}}},
     "runs": [
-        {"task": "depth", "samples": n, "seed": seed, "error": error, "wall_s": 1, "core_s": 2}
+        {
+            "task": "depth",
+            "samples": n,
+            "seed": seed,
+            "error": error,
+            "wall_s": 1,
+            "core_s": 2,
+            "framings": {"face": error / 2, "full": 2 * error},
+        }
         for n, seed, error in ((100, 0, 0.07), (10, 0, 0.09), (100, 1, 0.06), (10, 1, 0.095))
     ],
 }
@@ -113,6 +122,12 @@ def test_the_table_has_means_and_ranges(bench):
         "| 10 samples | 0.0925 | 0.09 to 0.095 (2) | 0.925 |",
         "| 100 samples | 0.065 | 0.06 to 0.07 (2) | 0.650 |",
     ]
+
+
+def test_framings_are_held_against_their_own_baseline(bench):
+    rows = list(bench("learning_plot").framing_table(FOUND, "depth"))
+    assert rows[0].endswith("| face | full |") and rows[3] == "| baseline: mean map | 0.05 (1.000) | 0.1 (0.500) |"
+    assert rows[4] == "| 100 samples | 0.0325 (0.650) | 0.13 (0.650) |"
 
 
 def test_the_curve_is_a_picture_of_the_runs(bench):
