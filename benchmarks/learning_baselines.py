@@ -15,11 +15,6 @@ from train.examples import Example, dataset_examples
 from train.predict import Maps, unit
 
 
-def errors(dataset: Dataset, task: str) -> dict[str, float]:
-    """The task's one figure of each baseline and each oracle, pooled over the person pixels of split test."""
-    return {name: score(summary, task) for name, summary in summaries(dataset, task).items()}
-
-
 def summaries(dataset: Dataset, task: str) -> dict[str, dict]:
     """What `synth eval` says of each baseline and each oracle on split test."""
     found = {}

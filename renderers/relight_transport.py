@@ -50,7 +50,7 @@ _PATCHES = 4096
 _OPENNESS = (0.03, 0.15, 0.4)
 #: Nodes that a scan may have; spacing grows until it has no more.
 _MOST_NODES = 40_000
-#: Rows of fronts; a scan of more vertices has several of them share rows.
+#: Rows of fronts, and half of that for what has its own; a scan of more vertices has several of them share rows.
 _MOST_ROWS = 60_000
 #: Spacing of nodes, of the square root of the scan's area.
 _SPACING = 1 / 100

@@ -14,6 +14,7 @@ from training import write_training_set  # noqa: E402
 
 from synth.store import Dataset  # noqa: E402
 from train.data import split_positions  # noqa: E402
+from train.evaluate import score  # noqa: E402
 from train.examples import Example, dataset_examples  # noqa: E402
 from train.predict import Maps  # noqa: E402
 
@@ -58,7 +59,8 @@ def test_mean_depth_is_blind_to_each_picture_s_scale_and_shift(bench):
 def test_the_constant_s_error_is_the_spread_of_depth(bench, data):
     depths = [e.depth[e.mask].astype(float) for e in dataset_examples(data, split_positions(data, "test"))]
     variance = np.average([d.var() for d in depths], weights=[d.size for d in depths])
-    found = bench("learning_baselines").errors(data, "depth")
+    summaries = bench("learning_baselines").summaries(data, "depth")
+    found = {name: score(summary, "depth") for name, summary in summaries.items()}
     assert found["constant"] == pytest.approx(np.sqrt(variance), rel=1e-6) and np.sqrt(variance) > 0.01
     assert 0 < found["its slope every way, told"] <= found["its slope upwards, told"] <= found["constant"]
 
@@ -82,7 +84,7 @@ def test_baselines_see_the_training_split_alone(bench, data, monkeypatch):
 
     baselines = bench("learning_baselines")
     monkeypatch.setitem(baselines.BASELINES, "depth", {"peek": peek})
-    assert list(baselines.errors(data, "depth")) == ["peek", *baselines.ORACLES["depth"]]
+    assert list(baselines.summaries(data, "depth")) == ["peek", *baselines.ORACLES["depth"]]
     assert seen == [f"{data.ids[p]:08d}" for p in split_positions(data, "train")]
 
 

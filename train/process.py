@@ -49,8 +49,8 @@ def only_process() -> Process:
 def own_parts(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """What this process holds of tensors that FSDP has divided, and other tensors as they are.
 
-    What is done value by value needs no more. Asked of the divided tensors, torch plans for every list of N anew, in
-    Python and in N * N steps: a minute at the first step of a small model.
+    What is done value by value needs no more. Asked of the divided tensors, torch plans for a list of N in N * N steps
+    of Python: most of a small model's first training step.
     """
     return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
@@ -62,8 +62,9 @@ def clip_gradients(parameters: Iterable[nn.Parameter], most: float, process: Pro
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     own = own_parts(gradients)
-    square = torch.stack(torch._foreach_norm(own)).square().sum()
-    norm = (process.sum(square) if any(isinstance(g, DTensor) for g in gradients) else square).sqrt()
+    norm = nn.utils.get_total_norm(own)
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        norm = process.sum(norm.square()).sqrt()
     torch._foreach_mul_(own, (most / (norm + 1e-6)).clamp(max=1.0))
     return norm
 
