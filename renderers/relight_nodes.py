@@ -22,7 +22,7 @@ _SAME_NORMAL = 0.01
 #: a right angle between normals is worth, and the whole sky against none of it.
 _BLENDED, _NORMAL_EDGES, _OPEN_EDGES = 4, 1.5, 4.0
 #: A side of a node that sees less of the sky than this is never in one cluster with others.
-_HIDDEN = 0.03
+HIDDEN = 0.03
 #: A node whose share of the sky others miss by more than this stands for itself.
 _MISSED = 0.05
 
@@ -126,7 +126,7 @@ def choose_rows(
     """
     edge = size_m / np.sqrt(most)
     while True:
-        cluster = cluster_places(nodes.position, nodes.normal, edge, (open_sky > _HIDDEN) @ [1, 2])
+        cluster = cluster_places(nodes.position, nodes.normal, edge, (open_sky > HIDDEN) @ [1, 2])
         if cluster.max() < most:
             break
         edge *= 1.1

@@ -14,6 +14,7 @@ from scipy.sparse import coo_matrix
 from renderers.raycast import ScanCaster
 from renderers.relight_directions import Directions
 from renderers.relight_nodes import (
+    HIDDEN,
     Nodes,
     build_nodes,
     cell_of,
@@ -47,7 +48,7 @@ _ROWS = 512
 _PATCHES = 4096
 #: Rows with one of these between the shares of the sky that they see are in no patch together: what lies close behind a
 #: lit surface would send out some of its light.
-_OPENNESS = (0.03, 0.15, 0.4)
+_OPENNESS = (HIDDEN, 0.15, 0.4)
 #: Nodes that a scan may have; spacing grows until it has no more.
 _MOST_NODES = 40_000
 #: Rows of fronts, and half of that for what has its own; a scan of more vertices has several of them share rows.

@@ -106,7 +106,7 @@ class Farm:
                 raise stop
             for answer in ready:
                 yield from self._hear(answer)
-            for answer in [a for a, hand in self._busy.items() if self._overdue(hand)]:
+            for answer in self._overdue():
                 yield from self._lose(self._busy.pop(answer), "timeout", f"longer than {self._limits.sample_s:g} s")
             self._staff(capacity())
         for actor in [hand.actor for hand in self._busy.values()] + self._parked:
@@ -222,8 +222,12 @@ class Farm:
     def _worn(self, hand: _Hand) -> bool:
         return hand.images >= self._limits.images or hand.rss_mb > self._limits.rss_mb
 
-    def _overdue(self, hand: _Hand) -> bool:
-        return hand.since is not None and time.monotonic() - hand.since > self._limits.sample_s
+    def _overdue(self) -> list[object]:
+        """Answers that are late, but for those that came while the driver was at something else."""
+        before = time.monotonic() - self._limits.sample_s
+        late = [answer for answer, hand in self._busy.items() if hand.since is not None and hand.since < before]
+        came = ray.wait(late, num_returns=len(late), timeout=0)[0] if late else []
+        return [answer for answer in late if answer not in came]
 
     def _lose(self, hand: _Hand, reason: str, detail: str) -> Iterator[Fate]:
         """A worker is gone, or has to go: its sample is tried again alone, the rest of its task waits."""

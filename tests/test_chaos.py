@@ -21,7 +21,7 @@ from synth.store import Dataset
 
 pytestmark = [pytest.mark.blender, pytest.mark.ray]
 
-N = 60
+N = 44
 ENVIRONMENT = {
     "SYNTH_TEST_PAUSE_S": "0.5",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # how long a driver waits for a dead head; Ray's own minute is long
@@ -156,7 +156,12 @@ class Campaign:
         checked = self.world.run("check", self.out)
         assert checked.returncode == 0 and "no fault" in checked.stdout, checked.stdout
         vain = wasted(self.world.begun())
-        assert set(vain) <= self.struck and set(vain.values()) <= {1}, (vain, self.struck)
+        assert set(vain) <= self.struck and set(vain.values()) <= {1}, (vain, self.struck, self._said())
+
+    def _said(self) -> list[str]:
+        """What drivers have to say of workers that they lost."""
+        logs = sorted(self.out.glob("runs/*/events/*.jsonl"))
+        return [line for log in logs for line in log.read_text().splitlines() if "worker_" in line]
 
     def _strike(self, what: str, driver: subprocess.Popen) -> None:
         target, how = what.split()

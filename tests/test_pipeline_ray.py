@@ -112,7 +112,7 @@ class FakeRun:
 
 def farm(
     monkeypatch, fake: FakeRay, ids=range(20), workers=2, limits=LIMITS, events=None, known=(), one_class=False,
-    stop=lambda: None,
+    stop=lambda: None, on_fate=lambda fate: None,
 ) -> dict[int, Fate]:  # fmt: skip
     monkeypatch.setattr(pipeline_farm, "ray", fake)
     monkeypatch.setattr(pipeline_farm, "fate_of_row", lambda index: Fate(index, True, (), (), 0.0))
@@ -124,6 +124,7 @@ def farm(
     try:
         for fate in made:
             fates.append(fate)
+            on_fate(fate)
     finally:
         farm.fates = {fate.index: fate for fate in fates}
     assert len({fate.index for fate in fates}) == len(fates)
@@ -169,6 +170,16 @@ def test_a_worker_that_hangs_is_ended_and_the_attempt_refused_as_timeout(monkeyp
     fates = farm(monkeypatch, FakeRay(lambda *_: False, hangs), limits=Limits(sample_s=20))
     assert [reason for _, reason, _ in fates[4].refused] == ["timeout"]
     assert sorted(fates) == list(range(20))
+
+
+def test_who_answered_while_the_driver_was_busy_is_not_late(monkeypatch):
+    fake = FakeRay()
+
+    def slow_disk(fate):
+        fake.clock += 30
+
+    fates = farm(monkeypatch, fake, limits=Limits(sample_s=20), on_fate=slow_disk)
+    assert sorted(fates) == sorted(fake.rendered) == list(range(20)) and fake.started == 2
 
 
 def test_workers_are_replaced_when_they_are_worn(monkeypatch):

@@ -84,7 +84,7 @@ def test_a_killed_process_is_said_in_one_line():
 def test_through_blender_with_another_number_of_workers(place, tmp_path):
     """The commands as a user gives them: a tenth again, some of them kept, the whole run killed and repeated."""
     out, cache = tmp_path / "set", ["--cache", place / "cache"]
-    assert synth("render", *small(place), "--n", 24, "--out", out, "--workers", 2).returncode == 0
+    assert synth("render", *small(place), "--n", 24, "--out", out, "--workers", 0).returncode == 0
     done = synth("dataset", "rerender", out, "--fraction", 0.1, "--workers", 1, *cache)
     lines = [line for line in done.stdout.splitlines() if line.endswith("IDENTICAL")]
     assert done.returncode == 0 and len(lines) == len(pick(np.arange(24), 0.1)) >= 2, done.stdout + done.stderr
