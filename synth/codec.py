@@ -115,11 +115,12 @@ def _decode_counts(data: bytes) -> LabelCounts:
     return counts
 
 
-def decode_sample(members: Mapping[str, bytes], lean: bool = False) -> Sample:
+def decode_sample(members: Mapping[str, bytes], lean: bool = False, rgb: np.ndarray | None = None) -> Sample:
     """The inverse of `encode_sample`. Raises BadBytes when a member is missing, broken or of another size.
 
     Sizes come from the recipe and are compared with each picture's header before its pixels are decoded.
     lean: for training: no albedo, and normals as the half floats that are stored; a quarter of the time less.
+    rgb: (H, W, 3) uint8, contiguous memory that the sample's picture takes, if it is one of ours and of that size.
     """
     missing = [name for name in MEMBERS if name not in members and name not in OPTIONAL]
     if missing:
@@ -127,14 +128,14 @@ def decode_sample(members: Mapping[str, bytes], lean: bool = False) -> Sample:
     recipe = decode_recipe(members["json"])
     h, w = recipe.camera.shape
 
-    def png(name: str, *channels: int) -> np.ndarray | None:
-        return _read_png(name, members[name], (h, w, *channels)) if name in members else None
+    def png(name: str, *channels: int, out: np.ndarray | None = None) -> np.ndarray | None:
+        return _read_png(name, members[name], (h, w, *channels), out) if name in members else None
 
     instance = png("instance.png")
     normal = _read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3))
     return Sample(
         recipe=recipe,
-        rgb=png("rgb.png", 3),
+        rgb=png("rgb.png", 3, out=rgb),
         alpha=png("alpha.png"),
         instance=instance,
         depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
@@ -183,9 +184,9 @@ def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
         raise BadSample("encoding", str(error)) from error
 
 
-def _read_png(name: str, data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+def _read_png(name: str, data: bytes, shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8: quickly where the file is one of ours, by Pillow where it is another's."""
-    pixels = png_pixels(data, shape)
+    pixels = png_pixels(data, shape, out if out is not None and out.shape == shape else None)
     if pixels is not None:
         return pixels
     mode, size = "L" if len(shape) == 2 else "RGB", (shape[1], shape[0])

@@ -34,9 +34,10 @@ def png_bytes(array: np.ndarray) -> bytes:
     return _file(array.shape, packer.compress(lines) + packer.flush())
 
 
-def png_pixels(data: bytes, shape: tuple[int, ...]) -> np.ndarray | None:
+def png_pixels(data: bytes, shape: tuple[int, ...], out: np.ndarray | None = None) -> np.ndarray | None:
     """The inverse of `png_bytes` for an array of a shape, (H, W) or (H, W, 3) uint8; None for any other file, or a
-    damaged one. No more is unpacked than such an array has."""
+    damaged one. No more is unpacked than such an array has. out: of that shape, contiguous; what is filled and returned
+    instead of a new array."""
     height, stride = shape[0], 1 + int(np.prod(shape[1:]))
     body = data[len(_start(shape)) + 8 : -_END]
     if data != _file(shape, body):
@@ -51,11 +52,12 @@ def png_pixels(data: bytes, shape: tuple[int, ...]) -> np.ndarray | None:
     lines = np.frombuffer(lines, np.uint8).reshape(height, stride)
     if (lines[:, 0] != _UP).any():
         return None
-    rows = np.empty((height, stride - 1), np.uint8)
+    out = np.empty(shape, np.uint8) if out is None else out
+    rows = out.reshape(height, -1)
     rows[0] = lines[0, 1:]
     for above, line, row in zip(rows, lines[1:, 1:], rows[1:], strict=False):  # numpy's own sums go column by column
         np.add(above, line, out=row)
-    return rows.reshape(shape)
+    return out
 
 
 def _file(shape: tuple[int, ...], body: bytes) -> bytes:

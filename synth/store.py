@@ -114,19 +114,21 @@ class Dataset:
         """What was rendered: config, seed, library."""
         return read_model(RunFile, self.folder, self._run.file).spec
 
-    def read(self, position: int, verify: bool = False, lean: bool = False) -> Sample:
+    def read(self, position: int, verify: bool = False, lean: bool = False, rgb: np.ndarray | None = None) -> Sample:
         """The sample at a position (negative from the end); `verify` compares every byte with its hash.
 
-        lean: without albedo, normals as half floats (see `synth.codec.decode_sample`).
+        lean: without albedo, normals as half floats. rgb: memory for the picture (see `synth.codec.decode_sample`).
         Raises IndexError, or StoreError naming the sample and what is wrong with it.
         """
-        return self.read_stored(position, verify, lean)[1]
+        return self.read_stored(position, verify, lean, rgb)[1]
 
-    def read_stored(self, position: int, verify: bool = False, lean: bool = False) -> tuple[dict[str, bytes], Sample]:
+    def read_stored(
+        self, position: int, verify: bool = False, lean: bool = False, rgb: np.ndarray | None = None
+    ) -> tuple[dict[str, bytes], Sample]:
         """A sample's `members` and what they decode to. Raises as `read` does."""
         members = self.members(position, verify)
         try:
-            sample = decode_sample(members, lean)
+            sample = decode_sample(members, lean, rgb)
         except BadBytes as error:
             raise StoreError(f"{self._name(self._at(position))}: {error}") from error
         self._own(self._at(position), sample.recipe)

@@ -25,6 +25,22 @@ def test_round_trip_within_the_stated_errors():
     assert angles_deg(back.normal, sample.normal)[mask].max() < 0.03 and not back.normal[~mask].any()
 
 
+def test_the_picture_is_decoded_into_given_memory_of_its_size():
+    sample = ball_sample()
+    members = encode_sample(sample)
+    memory = np.full(sample.rgb.shape, 7, np.uint8)
+    assert decode_sample(members, rgb=memory).rgb is memory
+    np.testing.assert_array_equal(memory, sample.rgb)
+    small = np.full((2, 3, 3), 7, np.uint8)
+    np.testing.assert_array_equal(decode_sample(members, rgb=small).rgb, sample.rgb)
+    foreign = io.BytesIO()
+    Image.fromarray(255 - sample.rgb).save(foreign, "PNG")  # Pillow's own filters
+    np.testing.assert_array_equal(
+        decode_sample({**members, "rgb.png": foreign.getvalue()}, rgb=small).rgb, 255 - sample.rgb
+    )
+    assert (small == 7).all()
+
+
 def test_members_stand_in_order_and_bytes_repeat():
     sample = dataclasses.replace(ball_sample(), trust=ball_sample().alpha, albedo=ball_sample().rgb)
     first, second = encode_sample(sample), encode_sample(sample)

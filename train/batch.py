@@ -5,6 +5,7 @@ normals, integer centres). Pictures and normals lie channels last in memory, as 
 their shapes are (B, C, H, W) all the same. What is stored in few bits stays so until it is on the GPU.
 """
 
+import functools
 import math
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from train.augment import Arrays
 
 #: Sign bits that turn half floats of OpenCV's camera frame into OpenGL's: x stays, y and z change.
 _GL_BITS = (0, -0x8000, -0x8000)
+_NO_DEPTH = torch.zeros(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,26 +90,36 @@ def write_arrays(batch: Batch, i: int, arrays: Arrays, index: int) -> None:
     _write_facts(batch, i, arrays.K, index)
 
 
+def picture_of(batch: Batch, i: int) -> np.ndarray:
+    """Number i's pixels in the batch's memory, (H, W, 3) uint8, for a picture to be decoded into."""
+    return batch.rgb[i].permute(1, 2, 0).numpy()
+
+
 def write_sample(batch: Batch, i: int, sample: Sample) -> None:
     """A stored sample of the batch's size as it is: what `write_arrays` of `arrays_of` it gives, without the detour.
 
-    Each array is read and written once: what a picture's pixels cost here counts against decoding them.
+    Each array is read and written once, the picture not even that if it was decoded into `picture_of`: what pixels cost
+    here counts against decoding them.
     """
     height, width = sample.instance.shape
-    batch.rgb[i].permute(1, 2, 0).copy_(torch.from_numpy(sample.rgb))
+    if not np.may_share_memory(sample.rgb, mine := picture_of(batch, i)):
+        mine[:] = sample.rgb
     mask = batch.mask[i, 0].copy_(torch.from_numpy(sample.instance))
-    depth = batch.depth[i, 0].numpy()
-    depth.fill(0)
-    np.copyto(depth, sample.depth_m, where=mask.numpy())
+    torch.where(mask, torch.from_numpy(sample.depth_m), _NO_DEPTH, out=batch.depth[i, 0])
     bits = torch.from_numpy(sample.normal.astype(np.float16, copy=False)).view(torch.int16)
-    signs = torch.tensor(_GL_BITS * width, dtype=torch.int16)
     row = batch.normal[i].permute(1, 2, 0).view(torch.int16).view(height, 3 * width)
-    torch.bitwise_xor(bits.view(height, 3 * width), signs, out=row)
+    torch.bitwise_xor(bits.view(height, 3 * width), _signs(width), out=row)
     if sample.trust is None:
         torch.mul(mask.view(torch.uint8), 255, out=batch.trust[i, 0])
     else:
         batch.trust[i, 0].copy_(torch.from_numpy(sample.trust))
     _write_facts(batch, i, lens_of(sample), sample.recipe.index)
+
+
+@functools.cache
+def _signs(width: int) -> Tensor:
+    """(3 * width,) int16: of a row of normals."""
+    return torch.tensor(_GL_BITS * width, dtype=torch.int16)
 
 
 def lens_of(sample: Sample) -> Tensor:
@@ -118,5 +130,5 @@ def lens_of(sample: Sample) -> Tensor:
 
 def _write_facts(batch: Batch, i: int, K: Tensor, index: int) -> None:
     batch.K[i] = K
-    batch.K[i, :2, 2] = (K[:2, 2] - 0.5).float()  # pixel centres at integers
+    batch.K[i, :2, 2] = K[:2, 2] - 0.5  # pixel centres at integers
     batch.index[i] = index

@@ -19,7 +19,7 @@ from synth.splits import SPLITS
 from synth.store import Dataset
 from train.augment import Arrays, Plate, fit
 from train.augment_presets import Recipe
-from train.batch import Batch, Buffers, lens_of, write_arrays, write_sample
+from train.batch import Batch, Buffers, lens_of, picture_of, write_arrays, write_sample
 
 #: Batches that are made ahead of the one in use.
 _AHEAD = 2
@@ -148,7 +148,8 @@ class Loader(IterableDataset):
         return places
 
     def _make(self, epoch: int, position: int, batch: Batch, i: int) -> None:
-        sample = self._dataset.read(position, lean=True)
+        mine = picture_of(batch, i) if self._recipe is None else None
+        sample = self._dataset.read(position, lean=True, rgb=mine)
         if self._recipe is None and sample.instance.shape == self._size:
             write_sample(batch, i, sample)
             return
