@@ -56,12 +56,12 @@ def sample_labels(
     at = v.clamp(0, height - 1).int() * width + u.clamp(0, width - 1).int()
     found = torch.nonzero(inside & labels.mask.flatten()[at])[:, 0]
     u, v, at = u[found], v[found], at[found]
-    values, known = torch.cat([labels.depth, labels.normal, labels.trust]).permute(1, 2, 0), labels.mask[0]
-    nearest = values.reshape(-1, 5).index_select(0, at)  # (N, 5)
+    values, known = torch.stack([*labels.depth, *labels.normal, *labels.trust], dim=-1), labels.mask[0]  # (H, W, 5)
+    nearest = values.view(-1, 5).index_select(0, at)  # (N, 5)
     block = max(1, int(step))
     if block > 1:
         values, known = _block_means(values, known, focal_px, block)
-    mean = _interpolate(values.contiguous(), known, u / block, v / block, nearest, focal_px)
+    mean = _interpolate(values, known, u / block, v / block, nearest, focal_px)
     turn = picture_from_frame[:2, :2].T / step  # the picture's directions -> the frame's, y down
     mean[:, 1:4] = _turned(mean[:, 1:4], turn)
     out = torch.zeros(size[0] * size[1], 5).index_copy_(0, found, mean)
@@ -74,24 +74,28 @@ def _interpolate(values: Tensor, known: Tensor, u: Tensor, v: Tensor, nearest: T
     """(N, 5) between the four values around each of N places, as far as they lie on the surface of `nearest`, (N, 5);
     that itself where none does. values: (H, W, 5), depth first."""
     height, width = known.shape
-    left, top = torch.floor(u - 0.5), torch.floor(v - 0.5)
-    right_share, low_share = (u - 0.5 - left).float(), (v - 0.5 - top).float()
-    left, top = left.int(), top.int()
     tolerance = _SURFACE_M + _SURFACE_PX * nearest[:, 0] / focal_px
     values, known = values.view(-1, 5), known.flatten()
     total, weights = torch.zeros_like(nearest), torch.zeros(len(u))
-    for dy in (0, 1):
-        for dx in (0, 1):
-            column, row = left + dx, top + dy
-            within = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            at = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+    for row, down in _neighbours(v, height):
+        for column, across in _neighbours(u, width):
+            at = row * width + column
             tap = values.index_select(0, at)
-            counts = within & known[at] & ((tap[:, 0] - nearest[:, 0]).abs() < tolerance)
-            weight = (right_share if dx else 1 - right_share) * (low_share if dy else 1 - low_share) * counts
+            counts = known[at] & ((tap[:, 0] - nearest[:, 0]).abs() < tolerance)
+            weight = across * down * counts
             total += weight[:, None] * tap.masked_fill_(~counts[:, None], 0.0)  # what does not count may be NaN
             weights += weight
     some = weights > 1e-6
     return torch.where(some[:, None], total / torch.where(some, weights, 1.0)[:, None], nearest)
+
+
+def _neighbours(u: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    """The two pixels of a line of `size` around each of N places, and their shares, 0 beyond the ends: (N,) int32 and
+    (N,) float32 each."""
+    first = torch.floor(u - 0.5)
+    second_share, first = (u - 0.5 - first).float(), first.int()
+    both = ((first, 1 - second_share), (first + 1, second_share))
+    return [(place.clamp(0, size - 1), share * ((place >= 0) & (place < size))) for place, share in both]
 
 
 def _block_means(values: Tensor, known: Tensor, focal_px: float, block: int) -> tuple[Tensor, Tensor]:
