@@ -120,19 +120,12 @@ class Dataset:
         lean: without albedo, normals as half floats. rgb: memory for the picture (see `synth.codec.decode_sample`).
         Raises IndexError, or StoreError naming the sample and what is wrong with it.
         """
-        return self.read_stored(position, verify, lean, rgb)[1]
+        return self._decode(position, self.members(position, verify), lean, rgb)
 
-    def read_stored(
-        self, position: int, verify: bool = False, lean: bool = False, rgb: np.ndarray | None = None
-    ) -> tuple[dict[str, bytes], Sample]:
+    def read_stored(self, position: int, verify: bool = False) -> tuple[dict[str, bytes], Sample]:
         """A sample's `members` and what they decode to. Raises as `read` does."""
         members = self.members(position, verify)
-        try:
-            sample = decode_sample(members, lean, rgb)
-        except BadBytes as error:
-            raise StoreError(f"{self._name(self._at(position))}: {error}") from error
-        self._own(self._at(position), sample.recipe)
-        return members, sample
+        return members, self._decode(position, members)
 
     def members(self, position: int, verify: bool = False) -> dict[str, bytes]:
         """The stored bytes of a sample by extension, in the order they lie in the shard."""
@@ -202,6 +195,16 @@ class Dataset:
 
     def _name(self, i: int) -> str:
         return f"{self.path}: sample {sample_id(int(self.ids[i]))}"
+
+    def _decode(
+        self, position: int, members: dict[str, bytes], lean: bool = False, rgb: np.ndarray | None = None
+    ) -> Sample:
+        try:
+            sample = decode_sample(members, lean, rgb)
+        except BadBytes as error:
+            raise StoreError(f"{self._name(self._at(position))}: {error}") from error
+        self._own(self._at(position), sample.recipe)
+        return sample
 
     def _own(self, i: int, recipe: SceneRecipe) -> SceneRecipe:
         if recipe.index != self.ids[i]:
