@@ -115,35 +115,74 @@ def _decode_counts(data: bytes) -> LabelCounts:
     return counts
 
 
-def decode_sample(members: Mapping[str, bytes], lean: bool = False, rgb: np.ndarray | None = None) -> Sample:
-    """The inverse of `encode_sample`. Raises BadBytes when a member is missing, broken or of another size.
+class StoredSample:
+    """A sample's stored bytes, each member decoded when it is asked for, on every call anew.
 
-    Sizes come from the recipe and are compared with each picture's header before its pixels are decoded.
-    lean: for training: no albedo, and normals as the half floats that are stored; a quarter of the time less.
-    rgb: (H, W, 3) uint8, contiguous memory that the sample's picture takes, if it is one of ours and of that size.
+    Whoever puts away one array before asking for the next finds it still in the processor's cache. Shapes, dtypes and
+    units are those of `synth.sample.Sample`. All methods raise BadBytes when their member is broken or of another size:
+    sizes come from the recipe and are compared with a picture's header before its pixels are decoded.
+    out: contiguous memory of the array's shape and dtype, which is filled and returned.
     """
-    missing = [name for name in MEMBERS if name not in members and name not in OPTIONAL]
-    if missing:
-        raise BadBytes(f"{missing[0]}: missing")
-    recipe = decode_recipe(members["json"])
-    h, w = recipe.camera.shape
 
-    def png(name: str, *channels: int, out: np.ndarray | None = None) -> np.ndarray | None:
-        return _read_png(name, members[name], (h, w, *channels), out) if name in members else None
+    def __init__(self, members: Mapping[str, bytes]):
+        """members: {extension: bytes}. Raises BadBytes when one is missing, or there is no recipe in them."""
+        missing = [name for name in MEMBERS if name not in members and name not in OPTIONAL]
+        if missing:
+            raise BadBytes(f"{missing[0]}: missing")
+        self.members, self.recipe = members, decode_recipe(members["json"])
 
-    instance = png("instance.png")
-    normal = _read_exr("normal.exr", members["normal.exr"], "RGB", (h, w, 3))
-    return Sample(
-        recipe=recipe,
-        rgb=png("rgb.png", 3, out=rgb),
-        alpha=png("alpha.png"),
-        instance=instance,
-        depth_m=_read_exr("depth.exr", members["depth.exr"], "Y", (h, w)).astype(np.float32, copy=False),
-        normal=normal.astype(np.float16, copy=False) if lean else _floats(normal, subject_window(instance > 0)),
-        counts=_decode_counts(members["json"]),
-        albedo=None if lean else png("albedo.png", 3),
-        trust=png("trust.png"),
-    )
+    def counts(self) -> LabelCounts:
+        return _decode_counts(self.members["json"])
+
+    def rgb(self, out: np.ndarray | None = None) -> np.ndarray:
+        return self._png("rgb.png", out, 3)
+
+    def alpha(self) -> np.ndarray:
+        return self._png("alpha.png")
+
+    def instance(self, out: np.ndarray | None = None) -> np.ndarray:
+        return self._png("instance.png", out)
+
+    def depth_m(self) -> np.ndarray:
+        return _read_exr("depth.exr", self.members["depth.exr"], "Y", self._shape).astype(np.float32, copy=False)
+
+    def normal(self) -> np.ndarray:
+        """(H, W, 3) as stored: float16, in another's files perhaps float32."""
+        return _read_exr("normal.exr", self.members["normal.exr"], "RGB", (*self._shape, 3))
+
+    def albedo(self) -> np.ndarray | None:
+        return self._png("albedo.png", None, 3) if "albedo.png" in self.members else None
+
+    def trust(self, out: np.ndarray | None = None) -> np.ndarray | None:
+        """None leaves `out` as it is."""
+        return self._png("trust.png", out) if "trust.png" in self.members else None
+
+    def sample(self, lean: bool = False) -> Sample:
+        """All of it. lean: for training: no albedo, normals as the half floats that are stored; a quarter less time."""
+        instance, normal = self.instance(), self.normal()
+        return Sample(
+            recipe=self.recipe,
+            rgb=self.rgb(),
+            alpha=self.alpha(),
+            instance=instance,
+            depth_m=self.depth_m(),
+            normal=normal.astype(np.float16, copy=False) if lean else _floats(normal, subject_window(instance > 0)),
+            counts=self.counts(),
+            albedo=None if lean else self.albedo(),
+            trust=self.trust(),
+        )
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.recipe.camera.shape
+
+    def _png(self, name: str, out: np.ndarray | None = None, *channels: int) -> np.ndarray:
+        return _read_png(name, self.members[name], (*self._shape, *channels), out)
+
+
+def decode_sample(members: Mapping[str, bytes]) -> Sample:
+    """The inverse of `encode_sample`. Raises BadBytes when a member is missing, broken or of another size."""
+    return StoredSample(members).sample()
 
 
 def _halves(normal: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
@@ -186,7 +225,7 @@ def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
 
 def _read_png(name: str, data: bytes, shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8: quickly where the file is one of ours, by Pillow where it is another's."""
-    pixels = png_pixels(data, shape, out if out is not None and out.shape == shape else None)
+    pixels = png_pixels(data, shape, out)
     if pixels is not None:
         return pixels
     mode, size = "L" if len(shape) == 2 else "RGB", (shape[1], shape[0])
@@ -194,7 +233,9 @@ def _read_png(name: str, data: bytes, shape: tuple[int, ...], out: np.ndarray | 
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode != mode or image.size != size:
                 raise BadBytes(f"{name}: {image.mode} {image.size}, expected {mode} {size}")
-            return np.array(image)
+            out = np.empty(shape, np.uint8) if out is None else out
+            out[:] = image
+            return out
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise BadBytes(f"{name}: not a readable PNG ({error})") from error
 

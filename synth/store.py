@@ -8,10 +8,11 @@ version is, `synth.codec` for what the members hold.
 import hashlib
 import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from synth.codec import BadBytes, decode_recipe, decode_sample
+from synth.codec import BadBytes, StoredSample, decode_recipe
 from synth.recipe import SceneRecipe, sample_id
 from synth.sample import Sample
 from synth.store_folder import Folder, open_folder
@@ -114,18 +115,28 @@ class Dataset:
         """What was rendered: config, seed, library."""
         return read_model(RunFile, self.folder, self._run.file).spec
 
-    def read(self, position: int, verify: bool = False, lean: bool = False, rgb: np.ndarray | None = None) -> Sample:
+    def read(self, position: int, verify: bool = False) -> Sample:
         """The sample at a position (negative from the end); `verify` compares every byte with its hash.
 
-        lean: without albedo, normals as half floats. rgb: memory for the picture (see `synth.codec.decode_sample`).
         Raises IndexError, or StoreError naming the sample and what is wrong with it.
         """
-        return self._decode(position, self.members(position, verify), lean, rgb)
+        return self.read_stored(position, verify)[1]
 
     def read_stored(self, position: int, verify: bool = False) -> tuple[dict[str, bytes], Sample]:
         """A sample's `members` and what they decode to. Raises as `read` does."""
-        members = self.members(position, verify)
-        return members, self._decode(position, members)
+        with self.opened(position, verify) as stored:
+            return stored.members, stored.sample()
+
+    @contextmanager
+    def opened(self, position: int, verify: bool = False) -> Iterator[StoredSample]:
+        """A sample whose members are decoded one by one, within the block. Raises as `read` does."""
+        i = self._at(position)
+        try:
+            stored = StoredSample(self.members(i, verify))
+            self._own(i, stored.recipe)
+            yield stored
+        except BadBytes as error:
+            raise StoreError(f"{self._name(i)}: {error}") from error
 
     def members(self, position: int, verify: bool = False) -> dict[str, bytes]:
         """The stored bytes of a sample by extension, in the order they lie in the shard."""
@@ -195,16 +206,6 @@ class Dataset:
 
     def _name(self, i: int) -> str:
         return f"{self.path}: sample {sample_id(int(self.ids[i]))}"
-
-    def _decode(
-        self, position: int, members: dict[str, bytes], lean: bool = False, rgb: np.ndarray | None = None
-    ) -> Sample:
-        try:
-            sample = decode_sample(members, lean, rgb)
-        except BadBytes as error:
-            raise StoreError(f"{self._name(self._at(position))}: {error}") from error
-        self._own(self._at(position), sample.recipe)
-        return sample
 
     def _own(self, i: int, recipe: SceneRecipe) -> SceneRecipe:
         if recipe.index != self.ids[i]:

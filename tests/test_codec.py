@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from worlds import angles_deg, ball_sample
 
-from synth.codec import MEMBERS, BadBytes, decode_sample, encode_sample, stored, with_flags
+from synth.codec import MEMBERS, BadBytes, StoredSample, decode_sample, encode_sample, stored, with_flags
 
 
 def test_round_trip_within_the_stated_errors():
@@ -25,20 +25,25 @@ def test_round_trip_within_the_stated_errors():
     assert angles_deg(back.normal, sample.normal)[mask].max() < 0.03 and not back.normal[~mask].any()
 
 
-def test_the_picture_is_decoded_into_given_memory_of_its_size():
-    sample = ball_sample()
+def test_pictures_are_decoded_into_given_memory():
+    sample = dataclasses.replace(ball_sample(), trust=ball_sample().alpha)
     members = encode_sample(sample)
-    memory = np.full(sample.rgb.shape, 7, np.uint8)
-    assert decode_sample(members, rgb=memory).rgb is memory
-    np.testing.assert_array_equal(memory, sample.rgb)
-    small = np.full((2, 3, 3), 7, np.uint8)
-    np.testing.assert_array_equal(decode_sample(members, rgb=small).rgb, sample.rgb)
-    foreign = io.BytesIO()
-    Image.fromarray(255 - sample.rgb).save(foreign, "PNG")  # Pillow's own filters
-    np.testing.assert_array_equal(
-        decode_sample({**members, "rgb.png": foreign.getvalue()}, rgb=small).rgb, 255 - sample.rgb
-    )
-    assert (small == 7).all()
+    foreign = {}
+    for name in ("rgb", "instance", "trust"):
+        packed = io.BytesIO()
+        Image.fromarray(getattr(sample, name)).save(packed, "PNG")  # Pillow's own filters
+        foreign[f"{name}.png"] = packed.getvalue()
+    for found in (StoredSample(members), StoredSample(members | foreign)):
+        for name in ("rgb", "instance", "trust"):
+            memory = np.full(getattr(sample, name).shape, 7, np.uint8)
+            assert getattr(found, name)(out=memory) is memory
+            np.testing.assert_array_equal(memory, getattr(sample, name))
+    assert members["rgb.png"] != foreign["rgb.png"]
+
+
+def test_a_sample_without_trust_leaves_its_memory_alone():
+    memory = np.full(ball_sample().mask.shape, 7, np.uint8)
+    assert StoredSample(encode_sample(ball_sample())).trust(out=memory) is None and (memory == 7).all()
 
 
 def test_members_stand_in_order_and_bytes_repeat():

@@ -41,7 +41,7 @@ def test_chunks_are_whole_and_their_sums_right():
     assert kinds == [b"IHDR", b"IDAT", b"IEND"] and data[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (64, 48), (1, 9, 3), (33, 20, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (64, 48), (1, 9, 3), (33, 20, 3), (31, 4), (32, 4), (1000, 6, 3)])
 def test_we_read_what_pillow_reads(shape):
     array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     np.testing.assert_array_equal(png_pixels(png_bytes(array), shape), array)

@@ -10,11 +10,12 @@ torch = pytest.importorskip("torch", reason="no torch: scripts/setup --train")
 from PIL import Image  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
+from synth.codec import StoredSample, encode_sample  # noqa: E402
 from synth.errors import UserError  # noqa: E402
 from synth.store import Dataset  # noqa: E402
 from train.augment import fit  # noqa: E402
 from train.augment_presets import PRESETS  # noqa: E402
-from train.batch import Batch, Buffers, write_arrays, write_sample  # noqa: E402
+from train.batch import Batch, Buffers, write_arrays, write_stored  # noqa: E402
 from train.data import Loader, arrays_of, find_plates, order_of_epoch, split_positions  # noqa: E402
 
 SIZE = (64, 48)
@@ -74,12 +75,13 @@ def test_the_direct_way_is_the_long_way():
     for index in range(3):
         sample = training_sample(index)
         sample = type(sample)(**{**vars(sample), "trust": (sample.instance * (100 + index)).astype(np.uint8)})
-        half = type(sample)(**{**vars(sample), "normal": sample.normal.astype(np.float16)})
+        stored = StoredSample(encode_sample(sample))
+        half = stored.sample(lean=True)
         a, b = Buffers(2, SIZE).take(), Buffers(2, SIZE).take()
         for batch in (a, b):
             for name in NAMES:
                 getattr(batch, name).fill_(1)
-        write_sample(a, 1, half)
+        write_stored(a, 1, stored)
         write_arrays(b, 1, fit(arrays_of(half), SIZE), index)
         assert same(a, b) and int(a.index[1]) == index and a.normal.shape == (2, 3, *SIZE)
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synth.sample import Sample
+from synth.codec import StoredSample
+from synth.recipe import SceneRecipe
 from train.augment import Arrays
 
 #: Sign bits that turn half floats of OpenCV's camera frame into OpenGL's: x stays, y and z change.
 _GL_BITS = (0, -0x8000, -0x8000)
-_NO_DEPTH = torch.zeros(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,33 +87,36 @@ def write_arrays(batch: Batch, i: int, arrays: Arrays, index: int) -> None:
     batch.trust[i] = (arrays.trust * 255).round()
     for name in ("mask", "depth", "normal"):
         getattr(batch, name)[i] = getattr(arrays, name)
-    _write_facts(batch, i, arrays.K, index)
+    _write_facts(batch, i, arrays.K.numpy(), index)
 
 
-def picture_of(batch: Batch, i: int) -> np.ndarray:
-    """Number i's pixels in the batch's memory, (H, W, 3) uint8, for a picture to be decoded into."""
-    return batch.rgb[i].permute(1, 2, 0).numpy()
+def write_stored(batch: Batch, i: int, stored: StoredSample) -> None:
+    """A sample of the batch's size as it is: what `write_arrays` of `arrays_of` it gives, without the detour.
 
-
-def write_sample(batch: Batch, i: int, sample: Sample) -> None:
-    """A stored sample of the batch's size as it is: what `write_arrays` of `arrays_of` it gives, without the detour.
-
-    Each array is read and written once, the picture not even that if it was decoded into `picture_of`: what pixels cost
-    here counts against decoding them.
+    Pictures are decoded into the batch's memory; depth and normals, which OpenEXR puts where it likes, are taken over
+    while they are in the processor's cache: what pixels cost here counts against decoding them.
     """
-    height, width = sample.instance.shape
-    if not np.may_share_memory(sample.rgb, mine := picture_of(batch, i)):
-        mine[:] = sample.rgb
-    mask = batch.mask[i, 0].copy_(torch.from_numpy(sample.instance))
-    torch.where(mask, torch.from_numpy(sample.depth_m), _NO_DEPTH, out=batch.depth[i, 0])
-    bits = torch.from_numpy(sample.normal.astype(np.float16, copy=False)).view(torch.int16)
-    row = batch.normal[i].permute(1, 2, 0).view(torch.int16).view(height, 3 * width)
-    torch.bitwise_xor(bits.view(height, 3 * width), _signs(width), out=row)
-    if sample.trust is None:
-        torch.mul(mask.view(torch.uint8), 255, out=batch.trust[i, 0])
-    else:
-        batch.trust[i, 0].copy_(torch.from_numpy(sample.trust))
-    _write_facts(batch, i, lens_of(sample), sample.recipe.index)
+    mask = batch.mask[i, 0].view(torch.uint8)
+    stored.instance(out=mask.numpy())
+    mask.clamp_(max=1)
+    trust = torch.neg(mask.view(torch.int8), out=batch.trust[i, 0].view(torch.int8))
+    _turn(stored.normal(), out=batch.normal[i])
+    _cut(stored.depth_m(), trust, out=batch.depth[i, 0])
+    stored.trust(out=batch.trust[i, 0].numpy())
+    stored.rgb(out=batch.rgb[i].permute(1, 2, 0).numpy())
+    _write_facts(batch, i, lens_of(stored.recipe), stored.recipe.index)
+
+
+def _turn(normal: np.ndarray, out: Tensor) -> None:
+    """Normals (H, W, 3) of OpenCV's camera frame to half floats (3, H, W) of OpenGL's, channels last."""
+    height, width, _ = normal.shape
+    bits = torch.from_numpy(normal.astype(np.float16, copy=False)).view(torch.int16).view(height, 3 * width)
+    torch.bitwise_xor(bits, _signs(width), out=out.permute(1, 2, 0).view(torch.int16).view(height, 3 * width))
+
+
+def _cut(depth: np.ndarray, keep: Tensor, out: Tensor) -> None:
+    """Depth (H, W) where `keep`, int8, is -1, which has every bit; 0 where it is 0. torch.where takes longer."""
+    out.view(torch.int32).copy_(keep).bitwise_and_(torch.from_numpy(depth).view(torch.int32))
 
 
 @functools.cache
@@ -122,13 +125,13 @@ def _signs(width: int) -> Tensor:
     return torch.tensor(_GL_BITS * width, dtype=torch.int16)
 
 
-def lens_of(sample: Sample) -> Tensor:
+def lens_of(recipe: SceneRecipe) -> np.ndarray:
     """(3, 3) float64 K, pixel centres at half-integer coordinates."""
-    f, (u, v) = sample.recipe.camera.focal_px, sample.recipe.camera.center_px
-    return torch.tensor([[f, 0, u], [0, f, v], [0, 0, 1]], dtype=torch.float64)
+    f, (u, v) = recipe.camera.focal_px, recipe.camera.center_px
+    return np.array([[f, 0, u], [0, f, v], [0, 0, 1]])
 
 
-def _write_facts(batch: Batch, i: int, K: Tensor, index: int) -> None:
-    batch.K[i] = K
-    batch.K[i, :2, 2] = K[:2, 2] - 0.5  # pixel centres at integers
-    batch.index[i] = index
+def _write_facts(batch: Batch, i: int, K: np.ndarray, index: int) -> None:
+    K = K.copy()
+    K[:2, 2] -= 0.5  # pixel centres at integers
+    batch.K.numpy()[i], batch.index.numpy()[i] = K, index

@@ -19,7 +19,7 @@ from synth.splits import SPLITS
 from synth.store import Dataset
 from train.augment import Arrays, Plate, fit
 from train.augment_presets import Recipe
-from train.batch import Batch, Buffers, lens_of, picture_of, write_arrays, write_sample
+from train.batch import Batch, Buffers, lens_of, write_arrays, write_stored
 
 #: Batches that are made ahead of the one in use.
 _AHEAD = 2
@@ -61,7 +61,7 @@ def arrays_of(sample: Sample) -> Arrays:
         depth=torch.from_numpy(sample.depth_m)[None].masked_fill(~mask, 0.0),
         normal=normal,
         trust=mask.float() if sample.trust is None else torch.from_numpy(sample.trust)[None].float() / 255,
-        K=lens_of(sample),
+        K=torch.from_numpy(lens_of(sample.recipe)),
     )
 
 
@@ -148,11 +148,11 @@ class Loader(IterableDataset):
         return places
 
     def _make(self, epoch: int, position: int, batch: Batch, i: int) -> None:
-        mine = picture_of(batch, i) if self._recipe is None else None
-        sample = self._dataset.read(position, lean=True, rgb=mine)
-        if self._recipe is None and sample.instance.shape == self._size:
-            write_sample(batch, i, sample)
-            return
+        with self._dataset.opened(position) as stored:
+            if self._recipe is None and stored.recipe.camera.shape == self._size:
+                write_stored(batch, i, stored)
+                return
+            sample = stored.sample(lean=True)
         arrays, index = arrays_of(sample), sample.recipe.index
         if self._recipe is None:
             arrays = fit(arrays, self._size)
