@@ -99,7 +99,7 @@ def write_stored(batch: Batch, i: int, stored: StoredSample) -> None:
     mask = batch.mask[i, 0].view(torch.uint8)
     stored.instance(out=mask.numpy())
     mask.clamp_(max=1)
-    trust = torch.neg(mask.view(torch.int8), out=batch.trust[i, 0].view(torch.int8))
+    trust = torch.neg(mask.view(torch.int8), out=batch.trust[i, 0].view(torch.int8))  # -1 is 255, and every bit
     _turn(stored.normal(), out=batch.normal[i])
     _cut(stored.depth_m(), trust, out=batch.depth[i, 0])
     stored.trust(out=batch.trust[i, 0].numpy())
@@ -115,7 +115,7 @@ def _turn(normal: np.ndarray, out: Tensor) -> None:
 
 
 def _cut(depth: np.ndarray, keep: Tensor, out: Tensor) -> None:
-    """Depth (H, W) where `keep`, int8, is -1, which has every bit; 0 where it is 0. torch.where takes longer."""
+    """Depth (H, W) where `keep`, int8, is -1; 0 where it is 0. torch.where takes longer."""
     out.view(torch.int32).copy_(keep).bitwise_and_(torch.from_numpy(depth).view(torch.int32))
 
 
