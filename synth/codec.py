@@ -121,7 +121,7 @@ class StoredSample:
     Whoever puts away one array before asking for the next finds it still in the processor's cache. Shapes, dtypes and
     units are those of `synth.sample.Sample`. All methods raise BadBytes when their member is broken or of another size:
     sizes come from the recipe and are compared with a picture's header before its pixels are decoded.
-    out: contiguous memory of the array's shape and dtype, which is filled and returned.
+    out: contiguous memory of the array's shape and dtype, which is filled and returned; ValueError for any other.
     """
 
     def __init__(self, members: Mapping[str, bytes]):
@@ -225,6 +225,8 @@ def stored(sample: Sample) -> tuple[dict[str, bytes], Sample]:
 
 def _read_png(name: str, data: bytes, shape: tuple[int, ...], out: np.ndarray | None) -> np.ndarray:
     """(H, W) or (H, W, 3) uint8: quickly where the file is one of ours, by Pillow where it is another's."""
+    if out is not None and (out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous):
+        raise ValueError(f"{name}: memory of {out.dtype} {out.shape}, expected contiguous uint8 {shape}")
     pixels = png_pixels(data, shape, out)
     if pixels is not None:
         return pixels

@@ -41,6 +41,16 @@ def test_pictures_are_decoded_into_given_memory():
     assert members["rgb.png"] != foreign["rgb.png"]
 
 
+def test_memory_of_another_size_is_refused_and_left_alone():
+    """Also where its bytes would do: turned on its side, or with gaps, the picture would go astray in silence."""
+    height, width = ball_sample().mask.shape
+    small, turned, gaps = (np.full(shape, 7, np.uint8) for shape in ((2, 3), (width, height), (height, 2 * width)))
+    for memory in (small, turned, gaps[:, ::2]):
+        with pytest.raises(ValueError, match="expected contiguous uint8"):
+            StoredSample(encode_sample(ball_sample())).instance(out=memory)
+        assert (memory == 7).all()
+
+
 def test_a_sample_without_trust_leaves_its_memory_alone():
     memory = np.full(ball_sample().mask.shape, 7, np.uint8)
     assert StoredSample(encode_sample(ball_sample())).trust(out=memory) is None and (memory == 7).all()
